@@ -1,0 +1,21 @@
+"""Data sets for detection: COCO, VOC and the drawn Shapes, checked before anything is trained on them."""
+
+from roikit.data.checks import Progress
+from roikit.data.dataset import DetectionDataset, Record, Report, collate
+from roikit.data.errors import DataError, Problem
+from roikit.data.images import images_in, read_image
+from roikit.data.open import open_dataset, splits_of
+
+__all__ = [
+    "DataError",
+    "DetectionDataset",
+    "Problem",
+    "Progress",
+    "Record",
+    "Report",
+    "collate",
+    "images_in",
+    "open_dataset",
+    "read_image",
+    "splits_of",
+]

@@ -1,0 +1,188 @@
+"""What is checked before training starts: every image decoded, every box inside its image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roikit.data.cache import cache_folder, write_atomically
+from roikit.data.dataset import Record, Report
+from roikit.data.errors import DataError, Problems
+from roikit.data.images import ImageFile, inspect_image
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, how many are done, how many there are)."""
+
+_EXAMPLES = 5
+
+
+@dataclass
+class Box:
+    """A box as a file states it, in image pixels (xyxy)."""
+
+    xyxy: tuple[float, float, float, float]
+    label: int
+    where: str  # which annotation, for messages
+    area: float | None = None
+    iscrowd: int = 0
+    segmentation: Any = None
+    degenerate: bool = False  # the file's own numbers enclose nothing
+
+
+@dataclass
+class Annotated:
+    """An image and its boxes as the files state them, not yet checked."""
+
+    path: Path
+    image_id: int
+    size: tuple[int, int] | None  # width, height as annotated
+    where: str  # the annotation file, for messages
+    boxes: list[Box] = field(default_factory=list)
+
+
+def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> list[ImageFile | str]:
+    """Decode every file, in threads. The result of a file is what it holds, or the reason why it cannot be used.
+
+    Files that were whole are remembered in the cache folder with their time of change and size, so that the next
+    start only looks at those that changed.
+    """
+    if not paths:
+        return []
+    known_file = _cache_file(paths)
+    known = _load(known_file)
+    results: list[ImageFile | str] = []
+    fresh: dict[str, list[int]] = {}
+
+    def look(path: Path) -> tuple[ImageFile | str, list[int] | None]:
+        try:
+            status = path.stat()
+            key = [status.st_mtime_ns, status.st_size]
+            entry = known.get(str(path))
+            if entry is not None and entry[:2] == key:
+                return ImageFile(*entry[2:]), entry
+            found = inspect_image(path)
+            return found, [*key, found.width, found.height, found.orientation]
+        except FileNotFoundError:
+            return "missing image: no such file", None
+        except DataError as error:
+            return error.message.removeprefix(f"{path}: "), None
+        except OSError as error:
+            return f"cannot be read ({error.strerror})", None
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for done, (path, (result, entry)) in enumerate(zip(paths, pool.map(look, paths), strict=True), start=1):
+            results.append(result)
+            if entry is not None:
+                fresh[str(path)] = entry
+            if progress is not None:
+                progress("checking images", done, len(paths))
+    if any(known.get(path) != entry for path, entry in fresh.items()):
+        try:
+            write_atomically(known_file, json.dumps(known | fresh))
+        except OSError:
+            pass  # without a writable cache folder the next start decodes again; nothing else changes
+    return results
+
+
+def finish(
+    found: Iterable[Annotated],
+    problems: Problems,
+    report: Report,
+    *,
+    masks: bool,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Check images and boxes together; records for what can be used, `problems` and `report` for the rest."""
+    found = list(found)
+    inspected = inspect_images([item.path for item in found], progress)
+    records, unsized, turned = [], 0, 0
+    for item, image in zip(found, inspected, strict=True):
+        if isinstance(image, str):
+            problems.add(item.path, image)
+            continue
+        stored, upright = (image.width, image.height), False
+        if item.size is None:
+            unsized += 1
+        elif item.size != stored:
+            if item.size != image.upright_size:
+                expected, actual = f"{item.size[0]}x{item.size[1]}", f"{stored[0]}x{stored[1]}"
+                problems.add(item.path, f"the image is {actual} pixels, {item.where} says {expected}")
+                continue
+            upright = True
+        turned += image.orientation != 1 and not upright
+        width, height = image.upright_size if upright else stored
+        records.append(_record(item, width, height, upright, problems, report, masks))
+    report.images = len(records)
+    report.boxes = sum(len(record.boxes) for record in records)
+    report.crowd = sum(int(record.iscrowd.sum()) for record in records)
+    report.empty = sum(len(record.boxes) == 0 for record in records)
+    if unsized:
+        report.notes.append(f"{unsized} annotations give no image size: the size was taken from the image")
+    if turned:
+        report.notes.append(f"{turned} images have an EXIF rotation that their annotation does not use: read as stored")
+    return records
+
+
+def _record(
+    item: Annotated, width: int, height: int, upright: bool, problems: Problems, report: Report, masks: bool
+) -> Record:
+    kept: list[Box] = []
+    corners: list[tuple[float, float, float, float]] = []
+    for box in item.boxes:
+        # rounded first: a box that only float64 can tell from an empty one is empty to the model
+        x1, y1, x2, y2 = (float(np.float32(value)) for value in box.xyxy)
+        if box.degenerate or x2 <= x1 or y2 <= y1:
+            report.degenerate += 1
+            if len(report.examples) < _EXAMPLES:
+                report.examples.append(f"{item.path.name} ({box.where})")
+            continue
+        if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+            shown = ", ".join(f"{v:g}" for v in box.xyxy)
+            problems.add(
+                item.where,
+                f"{box.where}: the box [{shown}] (xyxy) is outside its image {item.path.name} of {width}x{height}",
+            )
+            continue
+        inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+        # a hundredth of a pixel is how files round, not a box that reaches out
+        report.clipped += max(abs(a - b) for a, b in zip(inside, (x1, y1, x2, y2), strict=True)) > 0.01
+        kept.append(box)
+        corners.append(inside)
+    boxes = np.array(corners, np.float32).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    area = np.array([np.nan if box.area is None else box.area for box in kept], np.float32)
+    return Record(
+        path=item.path,
+        image_id=item.image_id,
+        width=width,
+        height=height,
+        boxes=boxes,
+        labels=np.array([box.label for box in kept], np.int64),
+        area=np.where(np.isnan(area), sides.prod(1), area).astype(np.float32),
+        iscrowd=np.array([box.iscrowd for box in kept], np.int64),
+        segmentations=[box.segmentation for box in kept] if masks else [],
+        upright=upright,
+    )
+
+
+def _cache_file(paths: Sequence[Path]) -> Path:
+    folder = os.path.abspath(paths[0].parent)
+    return cache_folder() / "checked" / f"{hashlib.sha256(folder.encode()).hexdigest()[:20]}.json"
+
+
+def _load(path: Path) -> dict[str, list[int]]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if all(len(entry) == 5 and all(isinstance(n, int) for n in entry) for entry in known.values()):
+            return known
+    except (OSError, ValueError, AttributeError, TypeError):
+        pass  # no cache yet, or not one of ours: everything is decoded
+    return {}

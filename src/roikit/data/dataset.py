@@ -1,0 +1,177 @@
+"""The data set object that training, evaluation and pictures see, whatever files it came from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from roikit.data.errors import DataError
+from roikit.data.images import read_image
+from roikit.data.masks import decode_mask
+
+Target = dict[str, Any]
+Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
+
+
+@dataclass
+class Record:
+    """One image and its boxes, checked. Boxes are xyxy in pixels of the image as `__getitem__` gives it."""
+
+    path: Path
+    image_id: int
+    width: int
+    height: int
+    boxes: np.ndarray  # float32 [N, 4]
+    labels: np.ndarray  # int64 [N], 1..n
+    area: np.ndarray  # float32 [N], square pixels
+    iscrowd: np.ndarray  # int64 [N]
+    segmentations: list[Any] = field(default_factory=list)  # N of them where masks are read, else none
+    upright: bool = False  # turn the stored pixels as EXIF says
+
+
+@dataclass
+class Report:
+    """What was checked, dropped and changed when a data set was opened. `print(dataset.report)` shows it."""
+
+    source: str
+    images: int = 0
+    boxes: int = 0  # kept
+    degenerate: int = 0  # dropped: width or height zero or negative
+    clipped: int = 0  # cut at the image border
+    crowd: int = 0  # kept with iscrowd = 1
+    empty: int = 0  # images without a box
+    notes: list[str] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)  # the first dropped boxes, with their files
+
+    def lines(self) -> list[str]:
+        """One line per fact, the counts that are zero left out."""
+        lines = [f"{self.source}: {self.images} images, {self.boxes} boxes"]
+        if self.degenerate:
+            shown = "; ".join(self.examples)
+            more = ", ..." if self.degenerate > len(self.examples) else ""
+            lines.append(f"dropped {self.degenerate} degenerate boxes (no width or no height): {shown}{more}")
+        if self.clipped:
+            lines.append(f"clipped {self.clipped} boxes that reach beyond the image border")
+        if self.crowd:
+            lines.append(f"{self.crowd} boxes are crowds or difficult: not trained on, ignored in evaluation")
+        if self.empty:
+            lines.append(f"{self.empty} images have no box")
+        return lines + self.notes
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class DetectionDataset(Dataset[tuple[Tensor, Target]]):
+    """Images with boxes, labels and, if asked for, masks. `open_dataset` makes one.
+
+    `dataset[i]` is `(image, target)`: a uint8 image `[3, H, W]` and torchvision's target for detectors:
+
+    - `boxes`: float32 `[N, 4]`, xyxy, image pixels, the right and lower edge exclusive (x2 - x1 is the width)
+    - `labels`: int64 `[N]`, 1..n; `categories[label - 1]` is the name; 0 is the background
+    - `image_id`: int; `area`: float32 `[N]`, square pixels; `iscrowd`: int64 `[N]`
+    - `masks`: uint8 `[N, H, W]`, where `has_masks`
+
+    An image without boxes has N = 0. Targets keep the crowd boxes (evaluation ignores what falls on them);
+    `transforms.train_transform` removes them, since torchvision's detectors would learn them as ordinary objects.
+
+    Attributes:
+        categories: names; label i is `categories[i - 1]`.
+        category_ids: the id of each category in its file (COCO), 1..n elsewhere.
+        has_masks: whether targets have `masks`.
+        report: what was checked, dropped and changed.
+        records: one `Record` per image: sizes and boxes without reading an image.
+    """
+
+    def __init__(
+        self,
+        records: list[Record],
+        categories: list[str],
+        report: Report,
+        *,
+        has_masks: bool = False,
+        category_ids: list[int] | None = None,
+    ) -> None:
+        self.records = records
+        self.categories = categories
+        self.category_ids = category_ids or list(range(1, len(categories) + 1))
+        self.report = report
+        self.has_masks = has_masks
+        self.transform: Transform | None = None
+        self._seed = 0
+        # in shared memory, so that DataLoader workers that live on see the epoch change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def file_name(self, index: int) -> str:
+        """The path of an image file."""
+        return str(self.records[index].path)
+
+    def with_transform(self, transform: Transform | None, seed: int = 0) -> DetectionDataset:
+        """The same data with a transform of (image, target).
+
+        What the transform draws from torch's random generator depends on (seed, epoch, index) only: not on the number
+        of workers, the order of loading, or where a run was resumed. Call `set_epoch` before each epoch.
+        """
+        other = copy.copy(self)
+        other.transform, other._seed = transform, seed
+        other._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        return other
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, so that its random transforms differ from the last one's."""
+        self._epoch.fill_(epoch)
+
+    def target(self, index: int) -> Target:
+        """The target of `self[index]` without reading the image and without the transform."""
+        record = self.records[index]
+        target: Target = {
+            "boxes": torch.from_numpy(record.boxes.copy()),
+            "labels": torch.from_numpy(record.labels.copy()),
+            "image_id": record.image_id,
+            "area": torch.from_numpy(record.area.copy()),
+            "iscrowd": torch.from_numpy(record.iscrowd.copy()),
+        }
+        if self.has_masks:
+            masks = np.zeros((len(record.boxes), record.height, record.width), np.uint8)
+            for mask, segmentation in zip(masks, record.segmentations, strict=True):
+                mask[:] = decode_mask(segmentation, record.height, record.width)
+            target["masks"] = torch.from_numpy(masks)
+        return target
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        record = self.records[index]
+        image = read_image(record.path, upright=record.upright)
+        if image.shape[1:] != (record.height, record.width):
+            height, width = image.shape[1:]
+            raise DataError(
+                f"{record.path}: {width}x{height} pixels now, {record.width}x{record.height} when the data was checked"
+            )
+        target = self.target(index)
+        if self.transform is None:
+            return image, target
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_mix(self._seed, int(self._epoch), index % len(self)))
+            return self.transform(image, target)
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed from several numbers; near ones give unrelated seeds."""
+    low, high = np.random.SeedSequence([n & (2**63 - 1) for n in numbers]).generate_state(2, np.uint32)
+    return int(low) | (int(high) & 0x7FFFFFFF) << 32
+
+
+def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    """Images and targets of a batch as two lists, as torchvision's detectors take them (images may differ in size)."""
+    images, targets = zip(*batch, strict=True)
+    return list(images), list(targets)
