@@ -1,0 +1,97 @@
+"""Necks: from a backbone's maps to the ones that the RPN reads and the ones that RoIs are pooled from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from .backbones import Body, take
+
+
+class Neck(nn.Module):
+    """A backbone with a neck; ``forward(images [B, 3, H, W])`` gives an ordered dict of maps.
+
+    Attributes:
+        out_channels: channels of the maps that RoIs are pooled from.
+        rpn_channels: channels of the maps that the RPN reads.
+        rpn_maps, roi_maps: the names of these maps, finest first.
+        strides: name of a map → image pixels per cell.
+    """
+
+    OUTPUT_STRIDE: int | None = None  # the largest stride to ask of the backbone
+
+    out_channels: int
+    rpn_channels: int
+    rpn_maps: tuple[str, ...]
+    roi_maps: tuple[str, ...]
+    strides: dict[str, int]
+
+    def __init__(self, body: Body, channels: int, indices: tuple[int, ...]) -> None:
+        super().__init__()
+        self.out_channels = channels
+        self.body = body.net  # the name under which torchvision's weights know it
+        self._indices = indices
+        self._channels_last = body.channels_last
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        return take(self.body(images), self._indices, self._channels_last)
+
+
+class PyramidNeck(Neck):
+    """Feature Pyramid Network (Lin et al., CVPR 2017) over the last map of every stride from 4 on (C2 to C5).
+
+    Maps ``"0"``, ``"1"``, … are the pyramid's, for the RPN and the RoIs; ``"pool"``, every second cell of the last, is
+    for the RPN only.
+    """
+
+    def __init__(self, body: Body, channels: int) -> None:
+        last = {stride: index for index, stride in enumerate(body.strides) if stride >= 4}
+        if len(last) < 2:
+            raise ValueError(
+                f"neck='fpn' needs maps of at least two strides, but backbone {body.name!r} gives {list(body.strides)}"
+            )
+        super().__init__(body, channels, tuple(last.values()))
+        self.fpn = FeaturePyramidNetwork([body.channels[i] for i in last.values()], channels, LastLevelMaxPool())
+        self.rpn_channels = channels
+        self.roi_maps = tuple(str(level) for level in range(len(last)))
+        self.rpn_maps = (*self.roi_maps, "pool")
+        self.strides = dict(zip(self.rpn_maps, [*last, 2 * max(last)], strict=True))
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        return self.fpn(OrderedDict(zip(self.roi_maps, self.maps(images), strict=True)))
+
+
+class DilatedC5Neck(Neck):
+    """One map: conv5 with stride 16 in place of 32 and dilation 2, then a 1×1 convolution to ``channels``; the RPN
+    reads conv4 (Gu et al., ECCV 2018, section 4; Zhu et al., CVPR 2019, section 4.1).
+
+    timm keeps the first 3×3 of conv5 at dilation 1: with stride 1 it still reads the cells that the strided one read,
+    so weights trained at stride 32 keep their meaning.
+    """
+
+    OUTPUT_STRIDE = 16
+
+    def __init__(self, body: Body, channels: int) -> None:
+        at_16 = [index for index, stride in enumerate(body.strides) if stride == self.OUTPUT_STRIDE]
+        if len(at_16) < 2 or at_16[-1] != len(body.strides) - 1:
+            raise ValueError(
+                f"neck='c5' needs conv4 and conv5 at stride {self.OUTPUT_STRIDE}, but the maps of backbone "
+                f"{body.name!r} have strides {list(body.strides)}"
+            )
+        conv4, conv5 = at_16[-2:]
+        super().__init__(body, channels, (conv4, conv5))
+        self.reduce = nn.Conv2d(body.channels[conv5], channels, kernel_size=1)
+        nn.init.kaiming_uniform_(self.reduce.weight, a=1)  # as torchvision initialises its pyramid's 1×1
+        self.rpn_channels = body.channels[conv4]
+        self.roi_maps, self.rpn_maps = ("c5",), ("c4",)
+        self.strides = {"c4": self.OUTPUT_STRIDE, "c5": self.OUTPUT_STRIDE}
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        conv4, conv5 = self.maps(images)
+        return OrderedDict(c4=conv4, c5=self.reduce(conv5))
+
+
+NECKS: dict[str, type[PyramidNeck] | type[DilatedC5Neck]] = {"fpn": PyramidNeck, "c5": DilatedC5Neck}
