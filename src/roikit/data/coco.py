@@ -148,11 +148,13 @@ def _images(entries: list, file: Path, split: str, problems: Problems) -> dict[i
         elif entry["id"] in names:
             problems.add(file, f"{where}: id {entry['id']} is used more than once")
         else:
-            size = entry.get("width"), entry.get("height")
-            if None not in size and not all(_is_id(side) and side > 0 for side in size):
-                problems.add(file, f"{where}: size {size[0]!r} x {size[1]!r} is not two positive integers")
-                continue
-            names[entry["id"]] = (entry["file_name"], None if None in size else size)  # type: ignore[assignment]
+            width, height = entry.get("width"), entry.get("height")
+            if width is None or height is None:
+                names[entry["id"]] = (entry["file_name"], None)
+            elif _is_id(width) and _is_id(height) and width > 0 and height > 0:
+                names[entry["id"]] = (entry["file_name"], (width, height))
+            else:
+                problems.add(file, f"{where}: size {width!r} x {height!r} is not two positive integers")
     folder = _image_folder(file, split, [name for name, _ in names.values()])
     return {number: Annotated(folder / name, number, size, str(file)) for number, (name, size) in sorted(names.items())}
 

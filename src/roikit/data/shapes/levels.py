@@ -1,0 +1,72 @@
+"""How hard a set of Shapes is: one small configuration per level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is drawn. Lengths in image pixels, angles in degrees."""
+
+    name: str
+    width: int
+    height: int
+    train: int  # images
+    val: int
+    figures: tuple[int, int]  # per image, tried; those that find no place are left out
+    size: tuple[float, float]  # longest side of a figure's box, log-uniform
+    turn: float = 180.0  # a figure is turned by up to this, either way
+    skew: float = 0.35  # shear and stretch, up to
+    clutter: tuple[int, int] = (6, 16)  # loose parts behind the figures
+    front: tuple[int, int] = (0, 4)  # loose parts before them
+    hidden: float = 0.5  # a figure may be covered up to this share
+    outside: float = 0.2  # or cut off by the border
+    contrast: float = 0.15  # least distance of a figure's colour from what is behind it (0..1, per channel on average)
+    grain: int = 10  # noise of the pixels, up to (of 255)
+    quality: int = 92  # of the JPEG
+    seed: int = 20240601
+
+
+LEVELS = {
+    level.name: level
+    for level in (
+        Level("full", 512, 384, train=4000, val=500, figures=(4, 14), size=(12, 200)),
+        Level(
+            "easy",
+            144,
+            144,
+            train=2000,
+            val=300,
+            figures=(1, 4),
+            size=(40, 88),
+            turn=45,
+            skew=0.15,
+            clutter=(1, 4),
+            front=(0, 0),
+            hidden=0.1,
+            outside=0.0,
+            contrast=0.25,
+            grain=5,
+        ),
+        Level(
+            "tiny",
+            96,
+            96,
+            train=24,
+            val=12,
+            figures=(1, 2),
+            size=(32, 64),
+            turn=45,
+            skew=0.15,
+            clutter=(1, 3),
+            front=(0, 0),
+            hidden=0.1,
+            outside=0.0,
+            contrast=0.25,
+            grain=5,
+        ),
+    )
+}
+"""`"shapes"` (or `"shapes:full"`) is the full one; `"shapes:easy"` is for a first run of a few minutes: larger figures,
+nearly upright and whole, little clutter; `"shapes:tiny"` is for tests."""

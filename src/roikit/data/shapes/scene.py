@@ -1,0 +1,192 @@
+"""One picture of Shapes: a background, clutter, figures, and what of them can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from roikit.data.shapes.figures import CLASSES, Part, direction, figure, loose_parts, uniform
+from roikit.data.shapes.levels import Level
+from roikit.data.shapes.paint import Coat, Colour, Pose, extent, noise, paint, random_coat
+
+SPLITS = ("train", "val")
+_TRIES = 12
+_SMALLEST = 6.0  # the visible box's longest side, in pixels: less is no figure any more
+
+
+@dataclass
+class Figure:
+    """A figure in a finished picture."""
+
+    label: int  # 1..5
+    mask: np.ndarray  # bool [H, W], what is seen of it
+    angle: float  # degrees counter-clockwise as seen in the image
+    visible: float  # share of its area that is seen
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """xyxy of the visible mask, right and lower edge exclusive."""
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+@dataclass
+class _Placed:
+    parts: list[Part]
+    pose: Pose
+    label: int
+    angle: float
+    area: float = 0.0  # of all of it, in or out of the picture
+    seen: np.ndarray | None = None
+
+
+def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]]:
+    """Draw image `index` of a split: uint8 `[H, W, 3]` and its figures, from the back to the front.
+
+    The picture depends on the level, the split and the index, and on nothing else.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: Shapes has {' and '.join(SPLITS)}")
+    rng = np.random.default_rng([level.seed, SPLITS.index(split), index])
+    canvas = _background(rng, level)
+    for _ in range(_count(rng, level.clutter)):
+        _paint_loose(canvas, rng, level)
+    placed = _place(rng, level)
+    for item in placed:
+        coat = random_coat(rng, _colour(rng, canvas, item, level.contrast), 0.4)
+        item.seen = _seen(canvas, item, coat)
+        for below in placed[: placed.index(item)]:
+            assert below.seen is not None
+            below.seen &= ~item.seen
+    for _ in range(_count(rng, level.front)):
+        covered = _paint_loose(canvas, rng, level)
+        for item in placed:
+            assert item.seen is not None
+            item.seen &= ~covered
+    pixels = canvas * np.float32(255) + rng.integers(-level.grain, level.grain + 1, canvas.shape).astype(np.float32)
+    image = np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8)
+    return image, [found for item in placed if (found := _finished(item)) is not None]
+
+
+def _count(rng: Generator, bounds: tuple[int, int]) -> int:
+    return int(rng.integers(bounds[0], bounds[1] + 1))
+
+
+def _random_colour(rng: Generator) -> Colour:
+    return (float(rng.random()), float(rng.random()), float(rng.random()))
+
+
+def _background(rng: Generator, level: Level) -> np.ndarray:
+    """A colour with blotches of three sizes."""
+    base = np.array(_random_colour(rng), np.float32) * np.float32(0.7) + np.float32(0.15)
+    canvas = np.broadcast_to(base, (level.height, level.width, 3)).copy()
+    for cells, weight in ((3, 0.4), (10, 0.16), (40, 0.1)):
+        weight *= uniform(rng, 0.4, 1.0)
+        canvas += (noise(rng, level.height, level.width, cells) - np.float32(0.5)) * np.float32(weight)
+    return np.clip(canvas, 0, 1)
+
+
+def _pose(rng: Generator, level: Level, parts: list[Part]) -> tuple[Pose, float]:
+    """Turn, skew and scale about (0, 0); the longest side of the box is the size drawn for it."""
+    angle = uniform(rng, -level.turn, level.turn)
+    cos, sin = direction(angle)
+    shear, stretch = uniform(rng, -level.skew, level.skew), 1 + uniform(rng, -level.skew, level.skew)
+    # M = R · [[stretch, shear], [0, 1 / stretch]], R counter-clockwise as seen, y downwards
+    turned = Pose(
+        cos * stretch,
+        cos * shear + sin / stretch,
+        -sin * stretch,
+        -sin * shear + cos / stretch,
+    )
+    x1, y1, x2, y2 = extent(parts, turned)
+    low, high = level.size
+    size = round(low * (high / low) ** float(rng.random()), 2)
+    k = size / max(x2 - x1, y2 - y1)
+    return Pose(turned.a * k, turned.b * k, turned.c * k, turned.d * k), angle
+
+
+def _place(rng: Generator, level: Level) -> list[_Placed]:
+    """Figures and their places, such that each stays visible enough under those after it."""
+    placed: list[_Placed] = []
+    masks: list[np.ndarray] = []
+    for _ in range(_count(rng, level.figures)):
+        label = int(rng.integers(len(CLASSES))) + 1
+        parts = figure(CLASSES[label - 1], rng)
+        pose, angle = _pose(rng, level, parts)
+        x1, y1, x2, y2 = extent(parts, pose)
+        whole = _silhouette(parts, pose, level)
+        for _ in range(_TRIES):
+            out_x, out_y = (x2 - x1) * level.outside / 2, (y2 - y1) * level.outside / 2
+            x = uniform(rng, -x1 - out_x, level.width - x2 + out_x)
+            y = uniform(rng, -y1 - out_y, level.height - y2 + out_y)
+            item = _Placed(parts, replace(pose, x=x, y=y), label, angle, whole)
+            mask = _footprint(item, level)
+            left = [(below & ~mask).sum() for below in masks]
+            # whole areas are kept in `area`, so that several coverings add up
+            if mask.sum() < (1 - level.outside) * whole or any(
+                n < (1 - level.hidden) * other.area for n, other in zip(left, placed, strict=True)
+            ):
+                continue
+            masks = [below & ~mask for below in masks] + [mask]
+            placed.append(item)
+            break
+    return placed
+
+
+def _footprint(item: _Placed, level: Level) -> np.ndarray:
+    blank = np.zeros((level.height, level.width, 3), np.float32)
+    return _seen(blank, item, _PLAIN)
+
+
+_PLAIN = Coat((0, 0, 0), (0, 0, 0), (0, 0, 0), "plain", 1.0, (1.0, 0.0))
+
+
+def _silhouette(parts: list[Part], pose: Pose, level: Level) -> float:
+    """The area of a figure in pixels, wherever it is put."""
+    x1, y1, x2, y2 = extent(parts, pose)
+    height, width = int(y2 - y1) + 6, int(x2 - x1) + 6
+    canvas = np.zeros((height, width, 3), np.float32)
+    cover, _ = paint(canvas, parts, replace(pose, x=3 - x1, y=3 - y1), _PLAIN)
+    return float((cover >= 0.5).sum())
+
+
+def _seen(canvas: np.ndarray, item: _Placed, coat: Coat) -> np.ndarray:
+    cover, (top, left) = paint(canvas, item.parts, item.pose, coat)
+    mask = np.zeros(canvas.shape[:2], bool)
+    mask[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
+    return mask
+
+
+def _paint_loose(canvas: np.ndarray, rng: Generator, level: Level) -> np.ndarray:
+    parts = loose_parts(rng)
+    pose, _ = _pose(rng, level, parts)
+    pose = replace(pose, x=uniform(rng, 0, level.width), y=uniform(rng, 0, level.height))
+    pose = replace(pose, a=pose.a / 2, b=pose.b / 2, c=pose.c / 2, d=pose.d / 2)
+    coat = random_coat(rng, _random_colour(rng), 0.4)
+    return _seen(canvas, _Placed(parts, pose, 0, 0.0), coat)
+
+
+def _colour(rng: Generator, canvas: np.ndarray, item: _Placed, contrast: float) -> Colour:
+    """A random colour that stands out from what is behind the figure."""
+    x1, y1, x2, y2 = extent(item.parts, item.pose)
+    rows, columns = slice(max(int(y1), 0), max(int(y2), 1)), slice(max(int(x1), 0), max(int(x2), 1))
+    behind = canvas[rows, columns][::4, ::4].astype(np.float64).reshape(-1, 3)
+    # a sum over few numbers in a fixed order, rounded: platforms sum in different orders
+    mean = [round(float(sum(behind[:, c].tolist())) / max(len(behind), 1), 6) for c in range(3)]
+    for _ in range(20):
+        colour = _random_colour(rng)
+        if sum(abs(a - b) for a, b in zip(colour, mean, strict=True)) / 3 >= contrast:
+            break
+    return colour
+
+
+def _finished(item: _Placed) -> Figure | None:
+    assert item.seen is not None
+    visible = float(item.seen.sum()) / max(item.area, 1.0)
+    found = Figure(item.label, item.seen, item.angle, min(visible, 1.0))
+    if not item.seen.any():
+        return None
+    x1, y1, x2, y2 = found.box
+    return found if max(x2 - x1, y2 - y1) >= _SMALLEST else None
