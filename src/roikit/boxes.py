@@ -1,0 +1,181 @@
+"""Regions of interest: formats, validation, projection onto a feature map, level assignment.
+
+A box is (x1, y1, x2, y2) in continuous image pixels, corner-exclusive: its width is x2 - x1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Scale = float | tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rois:
+    """R regions of interest: where they are, in which image of the batch, on which feature level.
+
+    Args:
+        boxes: ``Tensor[R, 4]``, (x1, y1, x2, y2) in image pixels.
+        batch: ``Tensor[R]`` int64, the image of each RoI.
+        level: ``Tensor[R]`` int64, the feature map each RoI is read from (all 0 for a single map).
+
+    Example:
+        >>> rois = Rois.of([torch.tensor([[0.0, 0.0, 32.0, 16.0]])], batch_size=1)
+        >>> rois.on_maps([0.5]).tolist()
+        [[0.0, 0.0, 16.0, 8.0]]
+    """
+
+    boxes: Tensor
+    batch: Tensor
+    level: Tensor
+
+    def __len__(self) -> int:
+        return self.boxes.shape[0]
+
+    @staticmethod
+    def of(boxes: Tensor | Sequence[Tensor] | Rois, batch_size: int, levels: int = 1) -> Rois:
+        """Read boxes in either of torchvision's formats, and check them.
+
+        Args:
+            boxes: ``Tensor[R, 5]`` with rows (batch index, x1, y1, x2, y2), or a list of ``Tensor[N_i, 4]``, one per
+                image, or ``Rois``.
+            batch_size: number of images of the feature maps.
+            levels: number of feature maps.
+
+        Raises:
+            ValueError: a wrong shape or dtype, a batch or level index outside its range, a NaN or infinite coordinate.
+        """
+        if isinstance(boxes, Rois):
+            rois = boxes
+            _check_shape(rois.boxes, 4, "Rois.boxes")
+            for name, index in (("batch", rois.batch), ("level", rois.level)):
+                if index.shape != rois.boxes.shape[:1] or index.dtype != torch.int64:
+                    raise ValueError(
+                        f"Rois.{name} must be an int64 Tensor[{len(rois)}], one entry for each box, "
+                        f"but it is {index.dtype} {list(index.shape)}"
+                    )
+        elif isinstance(boxes, Tensor):
+            _check_shape(boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image")
+            if checkable(boxes) and not bool(torch.isfinite(boxes[:, 0]).all()):
+                _raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
+            batch = boxes[:, 0].to(torch.int64)
+            rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
+        elif isinstance(boxes, Sequence):
+            if len(boxes) != batch_size:
+                raise ValueError(
+                    f"boxes is a list of {len(boxes)} tensors but the features hold {batch_size} images: "
+                    "give one Tensor[N, 4] per image (an empty one where there is no box)"
+                )
+            for i, one in enumerate(boxes):
+                _check_shape(one, 4, f"boxes[{i}]")
+            batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(boxes)])
+            rois = Rois(torch.cat(list(boxes)), batch, torch.zeros_like(batch))
+        else:
+            raise ValueError(f"boxes must be a Tensor[R, 5], a list of Tensor[N, 4] or Rois, not {type(boxes).__name__}")
+        rois._check_values(batch_size, levels)
+        return rois
+
+    def _check_values(self, batch_size: int, levels: int) -> None:
+        if not len(self) or not checkable(self.boxes):
+            return
+        if not bool(torch.isfinite(self.boxes).all()):
+            _raise_first(
+                ~torch.isfinite(self.boxes).all(1), self.boxes, "has a NaN or infinite coordinate: drop or repair it"
+            )
+        for name, index, size in (("batch", self.batch, batch_size), ("level", self.level, levels)):
+            low, high = torch.aminmax(index)
+            if int(low) < 0 or int(high) >= size:
+                wrong = (index < 0) | (index >= size)
+                _raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
+
+    def in_dtype(self, dtype: torch.dtype, device: torch.device) -> Rois:
+        """The same RoIs with boxes in ``dtype``, on ``device``."""
+        if self.boxes.device != device:
+            raise ValueError(f"boxes are on {self.boxes.device} but the features are on {device}: move one of them")
+        return dataclasses.replace(self, boxes=self.boxes.to(dtype))
+
+    def expand(self, area: float) -> Rois:
+        """RoIs of ``area`` times the area about the same centres (LRF Table 2's "2x": each side grows by √2)."""
+        if area == 1.0:
+            return self
+        centre = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        half = (self.boxes[:, 2:] - self.boxes[:, :2]) * (area**0.5 / 2)
+        return dataclasses.replace(self, boxes=torch.cat([centre - half, centre + half], 1))
+
+    def on_maps(self, scales: Sequence[Scale]) -> Tensor:
+        """Boxes in feature cells of each RoI's own level: ``Tensor[R, 4]``, (x1, y1, x2, y2).
+
+        Args:
+            scales: one spatial_scale per level, a float or a (y, x) pair.
+        """
+        pairs = [scale_pair(s) for s in scales]
+        if len(pairs) == 1 and pairs[0][0] == pairs[0][1]:
+            return self.boxes * pairs[0][0]
+        table = self.boxes.new_tensor([(x, y, x, y) for y, x in pairs])
+        return self.boxes * (table[self.level] if len(pairs) > 1 else table)
+
+
+def scale_pair(scale: Scale) -> tuple[float, float]:
+    """A spatial_scale as (y, x)."""
+    pair = tuple(float(s) for s in scale) if isinstance(scale, Sequence) else (float(scale), float(scale))
+    if len(pair) != 2 or not all(0 < s < float("inf") for s in pair):
+        raise ValueError(f"spatial_scale must be a positive float or a (y, x) pair of them (1 / stride), not {scale!r}")
+    return pair[0], pair[1]
+
+
+def checkable(tensor: Tensor) -> bool:
+    """Whether values may be read: on a GPU that would synchronise, under compilation or a transform it would break.
+
+    ``ROIKIT_CHECKS=1`` turns the checks on for a GPU too.
+    """
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if torch._C._len_torch_dispatch_stack() or type(tensor) not in (Tensor, torch.nn.Parameter):
+        return False
+    return tensor.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
+
+
+def assign_levels(
+    boxes: Tensor,
+    strides: Sequence[float | tuple[float, float]],
+    canonical_scale: float = 224.0,
+    canonical_level: float = 4.0,
+) -> Tensor:
+    """The feature level of each box: the coarsest whose stride is ≤ √(wh)/14, else the finest (FPN Eq. 1).
+
+    With strides that are powers of two it picks the levels of ``torchvision.ops.MultiScaleRoIAlign``: level
+    k = floor(4 + log2(√(wh) / 224)), torchvision's ε included.
+
+    Args:
+        boxes: ``Tensor[R, 4]`` in image pixels.
+        strides: one per level, finest first, in image pixels per feature cell; a (y, x) pair counts as its geometric mean.
+
+    Returns:
+        ``Tensor[R]`` int64.
+    """
+    size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    value = canonical_level + torch.log2(size / canonical_scale) + torch.tensor(1e-6, dtype=boxes.dtype)
+    means = [(s[0] * s[1]) ** 0.5 if isinstance(s, Sequence) else float(s) for s in strides]
+    if any(b <= a for a, b in zip(means, means[1:], strict=False)):
+        raise ValueError(f"strides must grow from the finest level to the coarsest, but they are {list(strides)}")
+    thresholds = torch.tensor(means[1:], dtype=torch.float64).log2().to(boxes)
+    return (value[:, None] >= thresholds).sum(1)
+
+
+def _check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1, y1, x2, y2)") -> None:
+    if not isinstance(boxes, Tensor):
+        raise ValueError(f"{name} must be a tensor, not {type(boxes).__name__}")
+    if boxes.ndim != 2 or boxes.shape[1] != columns:
+        raise ValueError(f"{name} must be a Tensor[R, {columns}] with {meaning}, but its shape is {list(boxes.shape)}")
+    if not boxes.dtype.is_floating_point:
+        raise ValueError(f"{name} must be floating point, but it is {boxes.dtype}: convert it with .float()")
+
+
+def _raise_first(wrong: Tensor, values: Tensor, what: str) -> None:
+    first = int(wrong.nonzero()[0])
+    raise ValueError(f"RoI {first}: {values[first].tolist()} {what} ({int(wrong.sum())} such RoIs)")

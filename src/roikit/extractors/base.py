@@ -1,0 +1,87 @@
+"""The interface of every region feature extractor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..boxes import Rois, Scale
+from ..ops.functional import pair
+from ..ops.maps import Maps, as_maps, geometry_dtype
+from ..weights import RegionWeights
+
+Boxes = Tensor | Sequence[Tensor] | Rois
+
+
+class RegionExtractor(nn.Module, ABC):
+    """Region features y_k(b) = Σ_p w_k(b, p, x) ⊙ x(p) (LRF Eq. 2). A method is its ``weights``; the library sums.
+
+    Args:
+        output_size: the grid of parts, (h, w) or one int for both.
+        expand: the area factor by which each RoI grows about its centre before pooling (LRF Table 2's "2x").
+
+    Class attributes say what the listing shows: ``paper`` and ``differentiable_in_boxes``.
+    """
+
+    paper: str = ""
+    differentiable_in_boxes: bool = False
+
+    def __init__(self, output_size: int | Sequence[int] = 7, expand: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < expand < float("inf"):
+            raise ValueError(f"expand is an area factor and must be positive, not {expand!r}")
+        self.output_size = pair(output_size)
+        self.expand = float(expand)
+
+    @abstractmethod
+    def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> RegionWeights:
+        """The weights of every RoI's parts, see ``forward`` for the arguments."""
+
+    def after(self, pooled: Tensor) -> Tensor:
+        """What a method does that is more than a weighted sum: nothing, for most."""
+        return pooled
+
+    def forward(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> Tensor:
+        """Region features.
+
+        Args:
+            features: ``Tensor[B, C, H, W]``, or a list of maps, one per level.
+            boxes: ``Tensor[R, 5]`` with rows (batch index, x1, y1, x2, y2), a list of ``Tensor[N_i, 4]``, or ``Rois``
+                (which also says levels), in image pixels.
+            spatial_scale: feature cells per image pixel (1 / stride), a float or a (y, x) pair; a list of them for a list
+                of maps.
+
+        Returns:
+            ``Tensor[R, C, h, w]``.
+
+        Raises:
+            ValueError: wrong shapes, dtypes, indices or coordinates; the message names the RoI.
+        """
+        return self.after(self.weights(features, boxes, spatial_scale).pool(features))
+
+    def locate(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale]) -> tuple[Rois, Tensor]:
+        """For ``weights``: the RoIs, checked and expanded, and ``Tensor[R, 4]``, their boxes in cells of their own level."""
+        maps = as_maps(features)
+        scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else list(spatial_scale)  # type: ignore
+        if len(scales) != len(maps):
+            raise ValueError(f"{len(maps)} feature maps need as many spatial_scales, but there are {len(scales)}")
+        if len(maps) > 1 and not isinstance(boxes, Rois):
+            raise ValueError(
+                "several feature maps need Rois, which say each box's level: use roikit.MultiScale, or Rois with "
+                "roikit.boxes.assign_levels"
+            )
+        rois = Rois.of(boxes, maps[0].shape[0], len(maps))
+        rois = rois.in_dtype(geometry_dtype(maps[0]), maps[0].device).expand(self.expand)
+        return rois, rois.on_maps(scales)
+
+    def extra_repr(self) -> str:
+        settings = {"output_size": self.output_size, **self.settings()}
+        if self.expand != 1.0:
+            settings["expand"] = self.expand
+        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+    def settings(self) -> dict[str, object]:
+        """The constructor arguments ``repr`` shows besides the output size."""
+        return {}

@@ -1,0 +1,1 @@
+"""Swapping an extractor into detectors from elsewhere."""

@@ -1,0 +1,161 @@
+"""The four sums of ``reference.py`` on the backend of the tensors' device, half types widened and results narrowed.
+
+``Geometry`` says where a RoI's taps come from: a rule evaluated in the kernel, or explicit taps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import backend, memory, rules
+from . import reference
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Which cells weigh what. Either ``axes`` = (rows [R, 2], cols [R, 2]) of (lo, size) with a rule and a number of
+    samples for each axis, or ``taps`` = (rows [R, h, N], its window, cols [R, w, M], its window)."""
+
+    batch: Tensor
+    level: Tensor
+    bins: tuple[int, int]
+    axes: tuple[Tensor, Tensor] | None = None
+    rules: tuple[int, int] = (0, 0)
+    samples: tuple[int, int] = (0, 0)
+    taps: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+
+    def explicit(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Row and column taps for maps of ``sizes`` [(H, W), …], zero outside their windows."""
+        if self.taps is not None:
+            rows, row_window, cols, col_window = self.taps
+            return reference.windowed(rows, row_window), reference.windowed(cols, col_window)
+        assert self.axes is not None
+        found = []
+        for axis in (0, 1):
+            rule = rules.RULES[rules.NAMES[self.rules[axis]]]
+            cells = [size[axis] for size in sizes]
+            count = cells[0] if len(cells) == 1 else torch.tensor(cells, device=self.level.device)[self.level]
+            lo, size = self.axes[axis].unbind(1)
+            found.append(rule.taps(lo, size, self.bins[axis], self.samples[axis], count, max(cells))[0])
+        return found[0], found[1]
+
+    def arguments(self, sizes: Sequence[int]) -> tuple:
+        """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
+        # Imported here: Numba is not needed, and not loaded, where the reference runs.
+        from ..rules.kernels import capacity
+        from .cpu import TAPS
+
+        if self.taps is not None:
+            tail = tuple(np.ascontiguousarray(t.detach().numpy()) for t in self.taps)
+            none = np.empty((0, 2), tail[0].dtype)
+            return (TAPS, TAPS, 0, 0, none, none, *tail, max(sizes) + 2)
+        assert self.axes is not None
+        rows, cols = (np.ascontiguousarray(a.detach().numpy()) for a in self.axes)
+        none, no_window = np.empty((0, 0, 0), rows.dtype), np.empty((0, 0, 0), np.int32)
+        room = capacity(max(self.samples), max(sizes))
+        return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
+
+
+def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | None:
+    """Numba's modules where Numba runs, else None: the reference."""
+    if backend.choose(device) != "numba":
+        return None
+    from .. import layout, threads
+    from . import cpu
+
+    return cpu, layout, threads
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a [B, C, H, W] map lies in memory channels-last, and not also channels-first."""
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
+    dtype = maps[0].dtype
+    h, w = geometry.bins
+    channels, count = maps[0].shape[1], geometry.batch.shape[0]
+    kernels = _cpu(maps[0].device)
+    if kernels is None:
+        rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
+        return reference.pool([x.to(_wide(dtype)) for x in maps], geometry.batch, geometry.level, rows, cols).to(dtype)
+    cpu, layout, threads = kernels
+    last = is_channels_last(maps[0])
+    out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), _wide(dtype))
+    batch, level = geometry.batch.numpy(), geometry.level.numpy()
+    for at_level, x in enumerate(maps):
+        arguments = geometry.arguments(x.shape[2:])
+        source = layout.channels_last(x)
+        threads.split(cpu.pool, count, source, batch, level, at_level, *arguments, last, out.numpy(), grain=4)
+    out = out.permute(0, 3, 1, 2) if last else out
+    return out if dtype == out.dtype else out.to(dtype)
+
+
+def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
+    dtype = grad.dtype
+    kernels = _cpu(grad.device)
+    if kernels is None:
+        rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
+        found = reference.spread(grad.to(_wide(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
+        # As the kernels and the fake kernel lay it out: a compiled graph relies on the strides.
+        form = torch.channels_last if last else torch.contiguous_format
+        return [m.to(dtype).contiguous(memory_format=form) for m in found]
+    cpu, _, threads = kernels
+    source = grad.detach().to(_wide(dtype)).contiguous().numpy()
+    batch, level = geometry.batch.numpy(), geometry.level.numpy()
+    maps = []
+    for at_level, (images, channels, height, width) in enumerate(shapes):
+        shape = (images, height, width, channels) if last else (images, channels, height, width)
+        out = memory.empty(shape, _wide(dtype))
+        block = min(channels, cpu.BLOCK)
+        pairs = images * -(-channels // block)
+        arguments = geometry.arguments((height, width))
+        threads.split(cpu.spread, pairs, source, batch, level, at_level, *arguments, block, last, out.numpy())
+        out = out.permute(0, 3, 1, 2) if last else out
+        maps.append(out if dtype == out.dtype else out.to(dtype))
+    return maps
+
+
+def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: int, width: int) -> Tensor:
+    """∂/∂ row taps (axis 0) or column taps (axis 1), [R, bins, width], zero outside their windows.
+
+    ``geometry.taps`` holds the other axis' taps; this axis' taps are not read.
+    """
+    assert geometry.taps is not None
+    rows, row_window, cols, col_window = geometry.taps
+    window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
+    wide = _wide(maps[0].dtype)
+    kernels = _cpu(grad.device)
+    if kernels is None:
+        found = reference.grad_rows if axis == 0 else reference.grad_cols
+        taps = reference.windowed(other, other_window).to(wide)
+        batch, level = geometry.batch, geometry.level
+        if axis == 0:
+            return found([x.to(wide) for x in maps], grad.to(wide), batch, level, window, taps, width)
+        return found([x.to(wide) for x in maps], grad.to(wide), batch, level, taps, window, width)
+    cpu, layout, threads = kernels
+    out = torch.zeros((grad.shape[0], window.shape[1], width), dtype=wide)
+    order = (0, 2, 3, 1) if axis == 0 else (0, 3, 2, 1)
+    upstream = grad.detach().to(wide).permute(order).contiguous().numpy()
+    known = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
+    batch, level = geometry.batch.numpy(), geometry.level.numpy()
+    for at_level, x in enumerate(maps):
+        images, channels, height, across = x.shape
+        source = layout.channels_last(x).reshape(images, -1)
+        strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
+        cells = across if axis == 0 else height
+        threads.split(
+            cpu.grad_main, grad.shape[0], source, *strides, cells, upstream, batch, level, at_level,
+            *known, cells + 2, out.numpy(), grain=2,
+        )  # fmt: skip
+    return out

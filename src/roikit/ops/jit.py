@@ -1,0 +1,56 @@
+"""One way to compile a CPU kernel: serial, without the interpreter's lock, cached on disk where that is possible.
+
+Importing this module imports Numba, so only the ``cpu.py`` modules do it, on first use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+
+_lock = threading.Lock()
+
+
+def _cache_folder() -> str:
+    """A folder named after the sources of ``ops``: Numba itself does not notice a helper changed in another file."""
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        sources.update(path.read_bytes())
+    root = os.environ.get("ROIKIT_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(root) / "roikit" / "kernels" / sources.hexdigest()[:16])
+
+
+_FOLDER = _cache_folder()
+
+
+_STRICT = {"nogil": True, "error_model": "numpy"}
+# Sums over channels may be reordered and contracted; geometry may not: one rounding decides which cell a RoI starts in.
+_FAST = {**_STRICT, "fastmath": {"contract", "reassoc", "nsz"}}
+
+
+def helper(function: Callable) -> Callable:
+    """Compile a function that only kernels call (geometry: every operation rounds as written)."""
+    return numba.njit(**_STRICT)(function)
+
+
+def inner(function: Callable) -> Callable:
+    """Compile an inner loop over channels (vectorised, with fused multiply-adds)."""
+    return numba.njit(**_FAST)(function)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a kernel, cached on disk; without a writable folder it is compiled anew in each process."""
+    with _lock:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _FOLDER
+        try:
+            return numba.njit(cache=True, **_STRICT)(function)
+        except RuntimeError:  # "no locator available": a read-only home
+            return numba.njit(**_STRICT)(function)
+        finally:
+            numba.config.CACHE_DIR = before

@@ -1,0 +1,154 @@
+"""``roikit::max_winners`` (no derivative), ``roikit::max_gather`` and ``roikit::max_scatter`` (each other's derivative)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...boxes import Rois
+from .. import backend, memory
+from ..axis import Axis
+from ..grid_pool import taps_of
+from ..register import operator
+from ..transforms import needs_plain_torch
+from . import reference
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _numba(device: torch.device) -> bool:
+    return backend.choose(device) == "numba"
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    """[B, C, H, W] as a contiguous [B, C, H·W] array."""
+    return x.detach().to(_wide(x.dtype)).contiguous().flatten(2).numpy()
+
+
+def _winners(maps, batch, level, row_window, col_window):
+    if not _numba(maps[0].device):
+        return reference.winners(maps, batch, level, row_window, col_window)
+    from .. import layout, threads
+    from . import cpu
+
+    shape = (batch.shape[0], maps[0].shape[1], row_window.shape[1], col_window.shape[1])
+    out = memory.empty(shape, torch.int32)
+    windows = [np.ascontiguousarray(t.numpy()) for t in (row_window, col_window)]
+    for at, x in enumerate(maps):
+        source = layout.channels_last(x)
+        threads.split(cpu.winners, shape[0], source, batch.numpy(), level.numpy(), at, *windows, out.numpy(), grain=4)
+    return out
+
+
+def _winners_fake(maps, batch, level, row_window, col_window):
+    shape = (batch.shape[0], maps[0].shape[1], row_window.shape[1], col_window.shape[1])
+    return batch.new_empty(shape, dtype=torch.int32)
+
+
+def _gather(maps, index, batch, level):
+    if not _numba(index.device):
+        return reference.gather(maps, index, batch, level)
+    from .. import threads
+    from . import cpu
+
+    out = memory.empty(index.shape, _wide(maps[0].dtype))
+    cells, into = index.contiguous().flatten(2).numpy(), out.flatten(2).numpy()
+    for at, x in enumerate(maps):
+        threads.split(cpu.gather, len(cells), _flat(x), batch.numpy(), level.numpy(), at, cells, into, grain=4)
+    return out if out.dtype == maps[0].dtype else out.to(maps[0].dtype)
+
+
+def _gather_fake(maps, index, batch, level):
+    return maps[0].new_empty(index.shape)
+
+
+def _gather_save(ctx, inputs, output):
+    maps, *rest = inputs
+    ctx.save_for_backward(*rest)
+    ctx.shapes = [size for x in maps for size in x.shape]
+
+
+def _gather_backward(ctx, grad):
+    return _max_scatter(grad, *ctx.saved_tensors, ctx.shapes), None, None, None
+
+
+def _scatter(grad, index, batch, level, shapes):
+    sizes = [list(shapes[i : i + 4]) for i in range(0, len(shapes), 4)]
+    wide = _wide(grad.dtype)
+    if not _numba(index.device):
+        return [x.to(grad.dtype) for x in reference.scatter(grad.to(wide), index, batch, level, sizes)]
+    from .. import threads
+    from . import cpu
+
+    block = 16
+    upstream, cells = grad.detach().to(wide).contiguous().flatten(2).numpy(), index.contiguous().flatten(2).numpy()
+    maps = []
+    for at, size in enumerate(sizes):
+        out = memory.empty(size, wide)
+        pairs = size[0] * -(-size[1] // block)
+        into = out.flatten(2).numpy()
+        threads.split(cpu.scatter, pairs, upstream, batch.numpy(), level.numpy(), at, cells, block, into)
+        maps.append(out if wide == grad.dtype else out.to(grad.dtype))
+    return maps
+
+
+def _scatter_fake(grad, index, batch, level, shapes):
+    return [grad.new_empty(list(shapes[i : i + 4])) for i in range(0, len(shapes), 4)]
+
+
+def _scatter_save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[1:4])
+
+
+def _scatter_backward(ctx, grads):
+    return _max_gather(list(grads), *ctx.saved_tensors), None, None, None, None
+
+
+_max_winners = operator(
+    "max_winners(Tensor[] maps, Tensor batch, Tensor level, Tensor row_window, Tensor col_window) -> Tensor",
+    _winners, _winners_fake,
+)  # fmt: skip
+_max_gather = operator(
+    "max_gather(Tensor[] maps, Tensor index, Tensor batch, Tensor level) -> Tensor",
+    _gather, _gather_fake, _gather_backward, _gather_save,
+)  # fmt: skip
+_max_scatter = operator(
+    "max_scatter(Tensor grad, Tensor index, Tensor batch, Tensor level, SymInt[] shapes) -> Tensor[]",
+    _scatter, _scatter_fake, _scatter_backward, _scatter_save,
+)  # fmt: skip
+
+
+def winners(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> Tensor:
+    """The winning cell v·W + u of each bin and channel.
+
+    Args:
+        maps: one ``Tensor[B, C, H_l, W_l]`` per level.
+        rois: which image and level each region is read from.
+        rows, cols: axes with a rule of whole cells; their windows are what the maximum is taken over.
+
+    Returns:
+        int32 ``Tensor[R, C, h, w]``; -1 where a bin is empty. Ties go to the first cell in raster order.
+    """
+    maps = [_without_tangent(x) for x in maps] if needs_plain_torch() else [x.detach() for x in maps]
+    row_window = taps_of(rows, rois.level, [x.shape[2] for x in maps])[1]
+    col_window = taps_of(cols, rois.level, [x.shape[3] for x in maps])[1]
+    return _max_winners(maps, rois.batch, rois.level, row_window, col_window)
+
+
+def _without_tangent(x: Tensor) -> Tensor:
+    """The values of a tensor that carries tangents: the winners' index has no derivative."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return torch.autograd.forward_ad.unpack_dual(x).primal.detach() if torch.autograd.forward_ad._current_level >= 0 else x
+
+
+def gather(maps: Sequence[Tensor], index: Tensor, batch: Tensor, level: Tensor) -> Tensor:
+    """The features at the chosen cells: ``Tensor[R, C, h, w]``, 0 where the index is -1."""
+    if needs_plain_torch():
+        return reference.gather(maps, index, batch, level)
+    return _max_gather(list(maps), index, batch, level)

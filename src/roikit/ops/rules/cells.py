@@ -1,0 +1,34 @@
+"""The mean of the whole cells of a rounded bin: RoI Pooling as Caffe and torchvision round it.
+
+    R_i = [⌊iβ⌋ + lo, ⌈(i+1)β⌉ + lo) clipped to the map,   lo a whole number;   tap = 1/|R_i| inside, an empty bin gives 0
+
+The same R_i is what max pooling takes its maximum over. Piecewise constant in the box: no gradient.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .common import clip_window, edges, mean_of_window, per_roi
+
+
+def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
+    lo, _, near, far = edges(lo.detach(), size.detach(), bins)
+    window = clip_window(torch.floor(near) + lo, torch.ceil(far) + lo, per_roi(cells, lo))
+    return mean_of_window(window, width, lo), window
+
+
+def fill(lo, beta, near, far, samples, cells, index, weight):
+    if not (abs(lo) < math.inf and abs(beta) < math.inf):
+        index[0], weight[0] = 0, math.nan
+        return 1
+    first = int(min(max(math.floor(near) + lo, 0.0), float(cells)))
+    stop = int(min(max(math.ceil(far) + lo, 0.0), float(cells)))
+    n = 0
+    for u in range(first, stop):
+        index[n], weight[n] = u, 1.0 / (stop - first)
+        n += 1
+    return n

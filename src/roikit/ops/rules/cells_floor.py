@@ -1,0 +1,37 @@
+"""The mean of the whole cells of a half-open bin: RoI Pooling as the explainer articles round it.
+
+    R_i = [⌊lo + iβ⌋, max(⌊lo + (i+1)β⌋, ⌊lo + iβ⌋ + 1)) clipped to the map;   tap = 1/|R_i| inside, an empty bin gives 0
+
+Every bin has at least one cell before clipping, so a RoI smaller than its grid repeats cells. No gradient to the box.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .common import clip_window, edges, mean_of_window, per_roi
+
+
+def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
+    lo, _, near, far = edges(lo.detach(), size.detach(), bins)
+    first = torch.floor(lo + near)
+    window = clip_window(first, torch.maximum(torch.floor(lo + far), first + 1), per_roi(cells, lo))
+    return mean_of_window(window, width, lo), window
+
+
+def fill(lo, beta, near, far, samples, cells, index, weight):
+    if not (abs(lo) < math.inf and abs(beta) < math.inf):
+        index[0], weight[0] = 0, math.nan
+        return 1
+    begin = math.floor(lo + near)
+    end = max(math.floor(lo + far), begin + 1)
+    first = int(min(max(float(begin), 0.0), float(cells)))
+    stop = int(min(max(float(end), 0.0), float(cells)))
+    n = 0
+    for u in range(first, stop):
+        index[n], weight[n] = u, 1.0 / (stop - first)
+        n += 1
+    return n

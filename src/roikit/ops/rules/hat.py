@@ -1,0 +1,95 @@
+"""Sampled bilinear interpolation: RoI Align (Mask R-CNN; LRF Eq. 4).
+
+    tap_i(u) = (1/S) Σ_{s<S} g(u - clamp(v_s, 0, N-1)),   v_s = lo + iβ + (s + ½)β/S,   g(t) = max(0, 1 - |t|)
+
+A sample outside [-1, N] contributes 0 and still counts in S. ``samples`` ≤ 0 is adaptive: S = ⌈β⌉; S ≤ 0 gives 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .common import clip_window, edges, per_roi
+
+
+def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
+    start, beta, near, _ = edges(lo, size, bins)
+    n = per_roi(cells, lo)
+    start = start + near  # [R, bins]
+    if samples > 0:
+        count = torch.full_like(beta, float(samples))
+        most = samples
+    else:
+        count = torch.ceil(beta.detach()).clamp(min=0)  # a whole number: no gradient
+        # Adaptive samples lie at least half a cell apart, so at most 2(N + 1) + 1 of them fall on the map.
+        most = 2 * width + 4
+        if count.numel() and not torch.compiler.is_compiling() and not _transformed():
+            most = int(min(most, max(1.0, float(count.nan_to_num(1.0).max()))))
+    step = beta / count.clamp(min=1)
+    # Skip the samples before the map: only [-1, N] matters, and a huge RoI has very many.
+    if samples > 0:
+        skip = torch.zeros_like(start)
+    else:
+        skip = torch.floor((-1 - start.detach()) / step.detach().clamp(min=1e-6) - 0.5).clamp(min=0).nan_to_num(0.0)
+    order = skip[..., None] + torch.arange(most, device=lo.device).to(lo.dtype)  # [R, bins, most]
+    at = start[..., None] + (order + 0.5) * step[..., None]
+    cells_ = n[..., None]
+    counted = (order < count[..., None]) & ~((at < -1) | (at > cells_))
+    at = torch.minimum(at.clamp(min=0), cells_ - 1)
+    low = torch.floor(at.detach()).nan_to_num(0.0)
+    part = at - low
+    share = counted.to(lo.dtype) / count[..., None].clamp(min=1)
+    low = torch.minimum(low.clamp(min=0), cells_ - 1).to(torch.int64)
+    high = torch.minimum(low + 1, (cells_ - 1).to(torch.int64))
+    shape = (*start.shape, width)
+    out = torch.zeros(shape, dtype=lo.dtype, device=lo.device)
+    out = out.scatter_add(-1, low, share * (1 - part)).scatter_add(-1, high, share * part)
+    far = start + (count - 0.5) * step
+    first = torch.floor(torch.minimum(start, far).detach()).clamp(min=0)
+    first = torch.minimum(first, n - 1)
+    stop = torch.floor(torch.maximum(start, far).detach()) + 2
+    return out, clip_window(first, torch.maximum(stop, first + 1), n)
+
+
+def _transformed() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def fill(lo, beta, near, far, samples, cells, index, weight):
+    if not (abs(lo) < math.inf and abs(beta) < math.inf):
+        index[0], weight[0] = 0, math.nan
+        return 1
+    count = float(samples) if samples > 0 else float(math.ceil(beta))
+    if count <= 0:
+        return 0
+    step = beta / count
+    start = lo + near
+    first, last = 0.0, count
+    if step > 0:  # only the samples on [-1, N] matter, and a huge RoI has very many
+        first = max(first, math.floor((-1.0 - start) / step - 0.5))
+        last = min(last, math.ceil((cells - start) / step + 0.5))
+    n = 0
+    s = first
+    while s < last:
+        v = start + (s + 0.5) * step
+        s += 1.0
+        if v < -1.0 or v > cells:
+            continue
+        v = min(max(v, 0.0), cells - 1.0)
+        low = int(v)
+        part = v - low
+        # Neighbouring samples share cells: merge with the last two entries.
+        for cell, w in ((low, (1.0 - part) / count), (low + 1, part / count)):
+            if w == 0.0:
+                continue
+            if n > 0 and index[n - 1] == cell:
+                weight[n - 1] += w
+            elif n > 1 and index[n - 2] == cell:
+                weight[n - 2] += w
+            else:
+                index[n], weight[n] = cell, w
+                n += 1
+    return n

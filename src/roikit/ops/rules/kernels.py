@@ -1,0 +1,26 @@
+"""The rules as one compiled function, chosen by number. Imports Numba: only ``cpu.py`` modules import this."""
+
+from __future__ import annotations
+
+from .. import jit
+from . import cells, cells_floor, hat, integral
+
+_hat, _integral = jit.helper(hat.fill), jit.helper(integral.fill)
+_cells, _cells_floor = jit.helper(cells.fill), jit.helper(cells_floor.fill)
+
+
+@jit.helper
+def fill(rule, lo, beta, near, far, samples, cells, index, weight):
+    """Cells and weights of one bin, by the rule's place in ``RULES``; returns their number."""
+    if rule == 0:
+        return _hat(lo, beta, near, far, samples, cells, index, weight)
+    if rule == 1:
+        return _integral(lo, beta, near, far, samples, cells, index, weight)
+    if rule == 2:
+        return _cells(lo, beta, near, far, samples, cells, index, weight)
+    return _cells_floor(lo, beta, near, far, samples, cells, index, weight)
+
+
+def capacity(bins_samples: int, cells: int) -> int:
+    """How many entries one bin can have: every cell once, or two for each sample of a fixed count."""
+    return max(2 * bins_samples, cells) + 2

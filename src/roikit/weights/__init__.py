@@ -1,0 +1,8 @@
+"""What an extractor says: the weights of Eq. (2), as small frozen objects with ``.pool(features)`` and ``.dense(H, W)``."""
+
+from ..ops.axis import Axis
+from .base import RegionWeights
+from .selection import Selection
+from .separable import Separable
+
+__all__ = ["Axis", "RegionWeights", "Selection", "Separable"]

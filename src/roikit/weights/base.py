@@ -1,0 +1,21 @@
+"""What every kind of weights can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ..ops.maps import Maps
+
+
+class RegionWeights(ABC):
+    """w_k(b, p) of y_k(b) = Σ_p w_k(b, p) x(p) (LRF Eq. 2), for R regions of K = h·w parts."""
+
+    @abstractmethod
+    def pool(self, features: Maps) -> Tensor:
+        """The weighted sums: ``Tensor[R, C, h, w]`` from ``Tensor[B, C, H, W]``, or from one map per level."""
+
+    @abstractmethod
+    def dense(self, height: int, width: int) -> Tensor:
+        """The weights written out: ``Tensor[R, G, K, height, width]``, G = 1 or, where channels differ, their number."""
