@@ -1,0 +1,76 @@
+"""The command line: `roikit COMMAND ...`. Each command is a module of `roikit.commands`, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+# libgomp's threads otherwise spin after every operator and take the core from loaders and kernels; read when torch is
+# imported, which is why it stands here and why nothing above imports torch
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+COMMANDS = {
+    "train": ("roikit.commands.train", "train a detector, evaluate it, draw what it found"),
+    "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
+    "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
+    "data": ("roikit.commands.data", "check a data set and describe it"),
+    "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
+    "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: roikit COMMAND [options]        roikit COMMAND --help says more",
+            "",
+            "Region feature extraction for object detection.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the result is the exit code: 0, 2 for something the user gave, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(version("roikit"))
+        return 0
+    if name not in COMMANDS:
+        return fail("", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+    try:
+        module = importlib.import_module(COMMANDS[name][0])
+        return int(module.main(rest) or 0)
+    except KeyboardInterrupt:
+        return fail(name, "interrupted", code=130)
+    except BrokenPipeError:  # `roikit ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        from roikit.commands.errors import explain
+
+        message = explain(error)
+        if message is None:
+            raise
+        return fail(name, message)
+    except SystemExit as ending:  # argparse: --help and its own errors
+        return ending.code if isinstance(ending.code, int) else 1
+
+
+def fail(command: str, message: str, code: int = 2) -> int:
+    """One line on stderr."""
+    process = int(os.environ.get("RANK", "0"))
+    where = f" [process {process}]" if process else ""
+    print(f"roikit{' ' + command if command else ''}: error{where}: {message}", file=sys.stderr, flush=True)
+    return code

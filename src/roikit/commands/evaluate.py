@@ -1,0 +1,59 @@
+"""`roikit eval RUN`: COCO's metrics of a trained detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from roikit.train.checkpoint import write_atomically
+from roikit.train.errors import RunError
+from roikit.train.parse import Parser
+from roikit.train.trained import load_trained, new_file
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="roikit eval", description="COCO metrics of a trained detector on a data set.")
+    parser.add_argument("run", type=str, help="Run folder of roikit train.")
+    parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
+    parser.add_argument(
+        "--split", type=str | None, default=None, help="Split; nothing takes the run's data.eval_split."
+    )
+    parser.add_argument("--batch", type=int, default=4, help="Images per forward pass.")
+    parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
+    parser.add_argument("--out", type=str | None, default=None, help="JSON file for the metrics; must not exist.")
+    parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(list(arguments))
+    if options.batch < 1 or options.workers < 0:
+        raise RunError("--batch must be at least 1 and --workers 0 or more")
+    out = new_file(options.out, "--out") if options.out else None
+    model, categories, config = load_trained(options.run)
+
+    from accelerate import Accelerator
+
+    from roikit.data import open_dataset
+    from roikit.train.datasets import show_progress
+    from roikit.train.evaluation import evaluate
+    from roikit.train.progress import Progress
+    from roikit.train.table import print_metrics
+
+    path, split = options.data or config.data.path, options.split or config.data.eval_split
+    accelerator = Accelerator(cpu=options.cpu)
+    with accelerator.main_process_first():
+        dataset = open_dataset(path, split, config.model.masks, progress=show_progress)
+    if dataset.categories != categories:
+        theirs, ours = ", ".join(dataset.categories), ", ".join(categories)
+        raise RunError(f"{path}: has categories {theirs}; {options.run} was trained on {ours}")
+    model = model.to(accelerator.device)
+    share = -(-len(dataset) // accelerator.num_processes)
+    with Progress("eval", share, every=max(1, share // 4), silent=not accelerator.is_main_process) as bar:
+        metrics = evaluate(model, dataset, accelerator, batch=options.batch, workers=options.workers, tick=bar.update)
+    if metrics is not None:
+        print_metrics(metrics, title=f"{path}, {split} split: ")
+        if out is not None:
+            write_atomically(out, (json.dumps(metrics, indent=2) + "\n").encode())
+            print(f"wrote {out}")
+    return 0

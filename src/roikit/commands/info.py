@@ -1,0 +1,88 @@
+"""`roikit info`: what a report of a problem needs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from roikit.train.parse import Parser, extractor_names
+
+PACKAGES = (
+    "roikit",
+    "torch",
+    "torchvision",
+    "numpy",
+    "numba",
+    "timm",
+    "accelerate",
+    "torchmetrics",
+    "faster-coco-eval",
+)
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="roikit info", description="Versions, devices, and which kernels run here.")
+    parser.add_argument("--extractors", action="store_true", help="List the region feature extractors.")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(list(arguments))
+    for name, text in extractors() if options.extractors else facts():
+        print(f"{name:18} {text}")
+    return 0
+
+
+def facts() -> list[tuple[str, str]]:
+    """(name, value) of everything worth knowing."""
+    import torch
+
+    from roikit.ops import backend
+
+    rows = [("python", f"{platform.python_version()} on {platform.platform()}")]
+    for package in PACKAGES:
+        try:
+            rows.append((package, version(package)))
+        except PackageNotFoundError:
+            rows.append((package, "not installed"))
+    rows.append(("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"))
+    rows.append(("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "not set")))
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    rows.append(("gpu", ", ".join(gpus) or "none that torch can use"))
+    for name in backend.NAMES:
+        reason = backend.unavailable(name)
+        rows.append((f"backend {name}", "can run" if reason is None else f"cannot run: {reason}"))
+    forced = os.environ.get("ROIKIT_BACKEND")
+    rows.append(("ROIKIT_BACKEND", forced or "not set: the backend follows the device"))
+    for device in ["cpu"] + (["cuda"] if gpus else []):
+        rows.append((f"runs on {device}", _ran(device)))
+    return rows
+
+
+def _ran(device: str) -> str:
+    """The backend of a small RoIAlign on the device, which is really computed."""
+    import torch
+
+    from roikit.ops import backend, roi_align
+
+    try:
+        features = torch.ones(1, 1, 4, 4, device=device)
+        roi_align(features, torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]], device=device), 2)
+        return backend.choose(torch.device(device))
+    except Exception as error:  # a broken installation is what this command is asked about
+        return f"failed: {error}"
+
+
+def extractors() -> list[tuple[str, str]]:
+    """(name, arguments and first line of its documentation) of every extractor."""
+    import roikit.extractors
+
+    rows = []
+    for name in extractor_names():
+        cls = getattr(roikit.extractors, name)
+        text = (inspect.getdoc(cls) or "").partition("\n")[0]
+        rows.append((name, f"{inspect.signature(cls)!s}  {text}"))
+    return rows

@@ -1,0 +1,103 @@
+"""`roikit train`: train, evaluate, draw. `roikit train --resume RUN` continues a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from roikit.train.config import TrainConfig
+from roikit.train.errors import RunError
+from roikit.train.parse import make_parser, parse, read
+from roikit.train.runfolder import RunFolder, next_folder
+
+DESCRIPTION = """Train a two-stage detector with a chosen region feature extractor, evaluate it and draw what it found.
+Without arguments: the easy level of Shapes, a set drawn by this package, a few minutes on two CPU cores."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    arguments = ["--data.path" + a[6:] if a == "--data" or a.startswith("--data=") else a for a in arguments]
+    if {"-h", "--help"} & set(arguments) or any(a.startswith("--print_config") for a in arguments):
+        parser = make_parser(description=DESCRIPTION)
+        parser.add_argument(
+            "--resume", metavar="RUN", help="Continue the run in this folder, with its own config.yaml."
+        )
+        parser.parse_args(list(arguments))  # prints and ends
+    resume = _resume(arguments)
+    run: RunFolder | None = None
+    if resume is None:
+        config, text = parse(arguments)
+    else:
+        run = RunFolder.open(resume)
+        config, text = read(run.config)
+        if run.metrics.exists():
+            print(f"{run.path}: this run is complete; its metrics are in {run.metrics}")
+            return 0
+    from roikit.train.loop import make_accelerator
+
+    accelerator = make_accelerator(config)
+    try:
+        return _train(config, text, run, accelerator)
+    finally:
+        if accelerator.num_processes > 1 and sys.exc_info()[0] is None:
+            accelerator.end_training()
+
+
+def _resume(arguments: Sequence[str]) -> str | None:
+    """RUN of `--resume RUN`; every other argument beside it is an error."""
+    for place, argument in enumerate(arguments):
+        if argument == "--resume" or argument.startswith("--resume="):
+            inline = argument.partition("=")[2]
+            rest = [*arguments[:place], *arguments[place + 1 :]]
+            if not inline and place < len(arguments) - 1:
+                inline = rest.pop(place)
+            if not inline:
+                raise RunError("--resume: name the run folder")
+            if rest:
+                raise RunError(f"--resume: takes its configuration from {inline}/config.yaml; remove {rest[0]}")
+            return inline
+    return None
+
+
+def _train(config: TrainConfig, text: str, run: RunFolder | None, accelerator: Any) -> int:
+    from accelerate.utils import broadcast_object_list
+
+    from roikit.commands.pictures import draw
+    from roikit.train.datasets import open_splits
+    from roikit.train.loop import train
+    from roikit.train.table import print_metrics
+
+    main_process = accelerator.is_main_process
+    train_set, eval_set, transform = open_splits(config, accelerator)
+    if run is None:
+        # the main process chooses the folder, after everything that can be wrong with data and configuration
+        problem: list[Any] = [None, None]
+        if main_process:
+            try:
+                run = RunFolder.create(config.out or next_folder(config.data.path), text)
+                problem[0] = str(run.path)
+            except RunError as error:
+                problem[1] = str(error)
+        broadcast_object_list(problem)
+        if problem[1] is not None:
+            raise RunError(problem[1])
+        run = RunFolder(Path(problem[0]))
+    if main_process:
+        print(f"run folder {run.path}", flush=True)
+        if config.data.path in ("shapes", "shapes:easy"):
+            print("data: the easy level of Shapes (fewer, larger, clearer figures than the full set)", flush=True)
+    try:
+        metrics = train(config, text, run, train_set, eval_set, transform, accelerator)
+    except KeyboardInterrupt:
+        if main_process:
+            print(f"\nstopped; continue with: roikit train --resume {run.path}", file=sys.stderr, flush=True)
+        return 130
+    if metrics is not None:
+        print_metrics(metrics, title=f"{config.data.path}, {config.data.eval_split} split: ")
+        print(f"training {metrics['train_seconds']:.0f} s, evaluation {metrics['seconds']:.0f} s")
+        files = [run.weights, run.metrics]
+        if config.pictures:
+            files += draw(run, config, eval_set)
+        print("wrote " + ", ".join(str(path) for path in files))
+    return 0

@@ -1,0 +1,66 @@
+"""From the configuration to the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .config import TrainConfig
+from .errors import RunError
+
+
+def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] | None = None) -> nn.Module:
+    """The detector of a configuration.
+
+    Args:
+        config: `model`, `extractor` and `mask_extractor` are read. The extractors become part of the model.
+        categories: number of categories without the background.
+        built: `build_info` of the detector whose weights will be loaded into this one: nothing is fetched, and norms
+            and frozen layers are as they came out there (weights that could not be reached change both).
+
+    Raises:
+        RunError: no such backbone, an extractor that does not fit, an unknown option.
+    """
+    from roikit import detection
+
+    model = config.model
+    arguments: dict[str, Any] = {
+        "backbone": model.backbone,
+        "neck": model.neck,
+        "extractor": config.extractor,
+        "num_classes": categories + 1,
+        "channels": model.channels,
+        "fc_dim": model.fc_dim,
+        "anchor_sizes": model.anchor_sizes,
+        "aspect_ratios": model.aspect_ratios,
+        "weights": model.weights,
+        "norm": model.norm,
+        "min_size": model.min_size,
+        "max_size": model.max_size,
+        "rpn_pre_nms_top_n_train": model.proposals_train,
+        "rpn_post_nms_top_n_train": model.proposals_train,
+        "rpn_pre_nms_top_n_test": model.proposals_test,
+        "rpn_post_nms_top_n_test": model.proposals_test,
+        "rpn_batch_size_per_image": model.anchors_per_image,
+        "box_batch_size_per_image": model.rois_per_image,
+    }
+    if model.masks:
+        arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
+    elif config.mask_extractor is not None:
+        raise RunError("mask_extractor: needs model.masks true")
+    clash = sorted(set(model.options) & set(arguments))
+    if clash:
+        raise RunError(f"model.options: {clash[0]!r} has a key of its own; give it there")
+    if built is not None:
+        arguments |= {"weights": None, "norm": built["norm"]}
+    options = {**model.options, **({"trainable_layers": built["trainable_layers"]} if built else {})}
+    try:
+        detector = (detection.mask_rcnn if model.masks else detection.faster_rcnn)(**arguments, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"model: {error}") from None
+    if config.channels_last:
+        detector = detector.to(memory_format=torch.channels_last)
+    return detector

@@ -1,0 +1,239 @@
+"""What a training run is made of: typed fields that are at once the flags, the YAML keys and the help.
+
+`roikit train --print_config` prints every field; `--config FILE` reads them; a flag such as `--optim.lr 0.02` changes
+one. Lengths are in image pixels, lengths of training in steps of one batch, unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from roikit.extractors import RoIAlign
+from roikit.extractors.base import RegionExtractor
+
+from .errors import RunError
+
+
+@dataclass
+class DataConfig:
+    """The data and how it is loaded."""
+
+    path: str = "shapes:easy"
+    """A COCO folder or JSON file, a VOC folder, or "shapes:LEVEL" (drawn by this package on first use)."""
+
+    train_split: str = "train"
+    """The split to train on."""
+
+    eval_split: str = "val"
+    """The split to evaluate on."""
+
+    batch: int = 8
+    """Images per step over all processes."""
+
+    workers: int = 0
+    """Loader processes beside each training process; 0 loads in the training process."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+
+    vertical_flip: float = 0.0
+    """Probability of a vertical flip."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor by which a training image is resized at random."""
+
+    colour: float = 0.0
+    """Strength of random brightness, contrast, saturation and hue; 0 is off, 1 strong."""
+
+
+@dataclass
+class ModelConfig:
+    """The detector."""
+
+    backbone: str = "resnet10t"
+    """A timm model with `features_only`, such as resnet50."""
+
+    neck: Literal["fpn", "c5"] = "fpn"
+    """A feature pyramid, or the last stage dilated to stride 16 (one map)."""
+
+    channels: int = 64
+    """Channels of the feature maps that regions are taken from."""
+
+    masks: bool = False
+    """Predict masks too (Mask R-CNN); the data must have them."""
+
+    fc_dim: int = 256
+    """Width of the two fully connected layers of the box head."""
+
+    mask_channels: int = 64
+    """Channels of the mask head's convolutions."""
+
+    weights: Literal["imagenet", "coco"] | None = None
+    """Pretrained: timm's ImageNet weights of the backbone, or torchvision's COCO detector; nothing is from scratch."""
+
+    norm: Literal["auto", "batch", "frozen"] = "auto"
+    """Batch norm of the backbone: learning, frozen, or frozen with pretrained weights."""
+
+    min_size: int = 128
+    """Images are resized so that the shorter side has this many pixels ..."""
+
+    max_size: int = 256
+    """... and the longer side at most this many."""
+
+    anchor_sizes: list[Any] | None = None
+    """Sides of the anchors in pixels of the resized image; fpn: one (or a list) per level; nothing is 8 × stride."""
+
+    aspect_ratios: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0])
+    """Height / width of the anchors."""
+
+    proposals_train: int = 300
+    """Proposals kept per image in training (and per level before non-maximum suppression)."""
+
+    proposals_test: int = 200
+    """The same in evaluation."""
+
+    anchors_per_image: int = 128
+    """Anchors sampled per image for the RPN's loss."""
+
+    rois_per_image: int = 64
+    """Proposals sampled per image for the loss of the heads."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of roikit.detection.faster_rcnn / mask_rcnn, by name: trainable_layers, rpn_nms_thresh, ..."""
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser, length and learning rate."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    """The optimiser."""
+
+    lr: float = 1e-3
+    """Learning rate for the batch as given (it is not scaled by the batch size)."""
+
+    momentum: float = 0.9
+    """Of SGD."""
+
+    weight_decay: float = 0.05
+    """Decay of weights."""
+
+    decay_norms: bool = False
+    """Decay norms and biases too."""
+
+    factors: dict[str, float] = field(default_factory=dict)
+    """Regular expression found in a parameter's name -> factor on its learning rate; 0 freezes it."""
+
+    clip: float = 10.0
+    """Largest norm of the gradient over all parameters; 0 is off."""
+
+    steps: int = 1000
+    """Length of the training in steps."""
+
+    epochs: float | None = None
+    """Length of the training in passes over the data; if given, it stands instead of steps."""
+
+    warmup: int = 100
+    """Steps over which the learning rate rises linearly."""
+
+    schedule: Literal["steps", "cosine", "constant"] = "cosine"
+    """After the warm-up: drops at the milestones, half a cosine down to 0, or nothing."""
+
+    milestones: list[float] = field(default_factory=lambda: [0.7, 0.9])
+    """For schedule=steps: where the rate drops, as fractions of the training."""
+
+    gamma: float = 0.1
+    """For schedule=steps: the factor of each drop."""
+
+    ema: float = 0.0
+    """Decay per step of a running average of the weights, which is then evaluated and saved; 0 is off."""
+
+
+@dataclass
+class TrainConfig:
+    """The run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    extractor: RegionExtractor = field(default_factory=RoIAlign)
+    """The region feature extractor of the boxes: a class name, its arguments as --extractor.NAME VALUE."""
+
+    mask_extractor: RegionExtractor | None = None
+    """The region feature extractor of the masks; nothing means the detector's own choice."""
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    out: str | None = None
+    """Run folder; must be new or empty. Nothing makes runs/DATA-1, runs/DATA-2, ..."""
+
+    seed: int = 0
+    """Of the initial weights, the order of the images, augmentation and sampling."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision."""
+
+    cpu: bool = False
+    """Stay on the CPU where there is a GPU."""
+
+    channels_last: bool = True
+    """Memory layout of the convolutions; faster on most devices."""
+
+    log_every: int = 20
+    """Steps between lines of the log."""
+
+    save_every: int = 200
+    """Steps between checkpoints (one is always written at the end)."""
+
+    eval_every: int = 0
+    """Steps between evaluations during training; 0 evaluates at the end only."""
+
+    pictures: bool = True
+    """Draw predictions.png and weights.png at the end."""
+
+
+def validate(config: TrainConfig) -> None:
+    """Raise a `RunError` that names the key of a value out of range."""
+    data, optim = config.data, config.optim
+    low, high = data.scale
+    rules = [
+        ("data.batch", data.batch >= 1, "at least 1"),
+        ("data.workers", data.workers >= 0, "0 or more"),
+        ("data.flip", 0 <= data.flip <= 1, "between 0 and 1"),
+        ("data.vertical_flip", 0 <= data.vertical_flip <= 1, "between 0 and 1"),
+        ("data.scale", 0 < low <= high, "two factors above 0, the smaller first"),
+        ("data.colour", data.colour >= 0, "0 or more"),
+        ("model.channels", config.model.channels >= 1, "at least 1"),
+        ("model.min_size", 1 <= config.model.min_size <= config.model.max_size, "at least 1 and at most max_size"),
+        ("optim.lr", optim.lr > 0, "above 0"),
+        ("optim.weight_decay", optim.weight_decay >= 0, "0 or more"),
+        ("optim.momentum", 0 <= optim.momentum < 1, "at least 0 and below 1"),
+        ("optim.clip", optim.clip >= 0, "0 or more"),
+        ("optim.steps", optim.steps >= 1, "at least 1"),
+        ("optim.epochs", optim.epochs is None or optim.epochs > 0, "above 0"),
+        ("optim.warmup", optim.warmup >= 0, "0 or more"),
+        (
+            "optim.milestones",
+            all(0 < m <= 1 for m in optim.milestones),
+            "fractions of the training, above 0 and up to 1",
+        ),
+        ("optim.ema", 0 <= optim.ema < 1, "at least 0 and below 1"),
+        ("seed", config.seed >= 0, "0 or more"),
+        ("log_every", config.log_every >= 1, "at least 1"),
+        ("save_every", config.save_every >= 1, "at least 1"),
+        ("eval_every", config.eval_every >= 0, "0 or more"),
+    ]
+    for key, fits, wanted in rules:
+        if not fits:
+            value = config
+            for part in key.split("."):
+                value = getattr(value, part)
+            raise RunError(f"{key}: {value!r} does not fit; it must be {wanted}")
+
+
+def total_steps(config: TrainConfig, images: int) -> int:
+    """The length of the training in steps, for a training split of that many images."""
+    if config.optim.epochs is None:
+        return config.optim.steps
+    return max(1, round(config.optim.epochs * images / config.data.batch))

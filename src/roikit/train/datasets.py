@@ -1,0 +1,50 @@
+"""The two splits of a run, opened and checked before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from roikit.data import DetectionDataset, open_dataset
+
+from .config import TrainConfig
+from .errors import RunError
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """`roikit.data`'s progress: a counter in a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+
+def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset, DetectionDataset, Callable]:
+    """Training split, evaluation split, and the random transform of the training images.
+
+    The main process goes first: it draws Shapes and checks the images, the others find that done. What was dropped is
+    printed.
+
+    Raises:
+        DataError: data that cannot be used.
+        RunError: splits with different categories, or a training split without a box.
+    """
+    from roikit.data.transforms import train_transform
+
+    data, masks = config.data, config.model.masks
+    main = accelerator.is_main_process
+    with accelerator.main_process_first():
+        train_set = open_dataset(data.path, data.train_split, masks, progress=show_progress if main else None)
+        eval_set = open_dataset(data.path, data.eval_split, masks, progress=show_progress if main else None)
+    if train_set.categories != eval_set.categories:
+        raise RunError(
+            f"{data.path}: split {data.train_split!r} has categories {', '.join(train_set.categories)}, "
+            f"split {data.eval_split!r} has {', '.join(eval_set.categories)}"
+        )
+    if train_set.report.boxes == 0:
+        raise RunError(f"{data.path}: split {data.train_split!r} has no boxes to learn from")
+    if main:
+        for dataset in (train_set, eval_set):
+            print("\n  ".join(dataset.report.lines()), flush=True)
+    transform = train_transform(flip=data.flip, vertical_flip=data.vertical_flip, scale=data.scale, colour=data.colour)
+    return train_set, eval_set, transform

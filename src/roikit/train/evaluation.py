@@ -1,0 +1,128 @@
+"""A detector over a data set, on every process, to COCO's metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from .metrics import coco_metrics, encode_masks
+from .stream import collate, to_device
+
+
+class _Indexed(Dataset):
+    """Samples with their index, so that detections can be put back in order."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, dict[str, Any]]:
+        image, target = self.dataset[index]
+        return index, image, target
+
+
+def chunks(length: int, batch: int, rank: int, world: int) -> Iterator[list[int]]:
+    """Batches of consecutive indices, dealt to the processes in turn; who shares one does not depend on `world`."""
+    for number, first in enumerate(range(0, length, batch)):
+        if number % world == rank:
+            yield list(range(first, min(first + batch, length)))
+
+
+@torch.no_grad()
+def detect(
+    model: nn.Module,
+    dataset: Any,
+    accelerator,
+    *,
+    batch: int = 4,
+    workers: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]] | None:
+    """Detections of every image of the data set, in its order.
+
+    Args:
+        model: a torchvision-like detector; set to evaluation mode and put back.
+        dataset: `(image uint8 [3, H, W], target)` by index.
+        accelerator: accelerate's; each process does its share.
+        batch: images per forward pass and process.
+        workers: loader processes.
+        tick: called with the number of images done in this process.
+
+    Returns:
+        On the main process one dict per image: `boxes` [N, 4] (pixels of the data set's image), `labels`, `scores` on
+        the CPU, `masks` as run-length codes where the model predicts masks. None on the others.
+    """
+    from accelerate.utils import gather_object
+
+    own = list(chunks(len(dataset), batch, accelerator.process_index, accelerator.num_processes))
+    loader = DataLoader(
+        _Indexed(dataset),
+        batch_sampler=own,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=quiet_worker,
+        generator=torch.Generator(),  # the loader would otherwise draw from the training's random numbers
+    )
+    was_training = model.training
+    model.eval()
+    found: list[tuple[int, dict[str, Any]]] = []
+    try:
+        for indices, images, _ in loader:
+            inputs, _ = to_device(images, [], accelerator.device)
+            with accelerator.autocast():
+                outputs = model(inputs)
+            for index, output in zip(indices, outputs, strict=True):
+                record: dict[str, Any] = {k: output[k].float().cpu() for k in ("boxes", "scores")}
+                record["labels"] = output["labels"].cpu()
+                if "masks" in output:
+                    record["masks"] = encode_masks(output["masks"][:, 0] >= 0.5)
+                found.append((index, record))
+            if tick is not None:
+                tick(len(indices))
+    finally:
+        model.train(was_training)
+    everything = gather_object(found) if accelerator.num_processes > 1 else found
+    if not accelerator.is_main_process:
+        return None
+    return [record for _, record in sorted(everything, key=lambda pair: pair[0])]
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Any,
+    accelerator,
+    *,
+    batch: int = 4,
+    workers: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> dict[str, Any] | None:
+    """COCO's metrics of a detector on a data set; arguments as for `detect`.
+
+    Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one.
+    """
+    start = time.perf_counter()
+    predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
+    if predictions is None:
+        return None
+    targets = [_target(dataset, index) for index in range(len(dataset))]
+    metrics = coco_metrics(predictions, targets, dataset.categories)
+    return {**metrics, "images": len(dataset), "seconds": round(time.perf_counter() - start, 2)}
+
+
+def _target(dataset: Any, index: int) -> dict[str, Any]:
+    """The ground truth without reading the image, where the data set can."""
+    return dataset.target(index) if hasattr(dataset, "target") else dataset[index][1]
+
+
+def quiet_worker(_: int) -> None:
+    """Ctrl-C reaches the whole process group: the training process answers it, the loader's workers do not."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,49 @@
+"""Metrics as a table for the eye."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
+
+
+def cell(value: float | None) -> str:
+    """Percent with one decimal; a dash where nothing could be measured."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def print_metrics(metrics: dict[str, Any], *, title: str = "") -> None:
+    """One COCO-style table per kind (boxes, masks): a row per class and one for all, in percent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    # a pipe or a file has no width: wide enough that no number is folded
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    names = {"bbox": "boxes", "segm": "masks"}
+    for kind in (k for k in names if k in metrics):
+        numbers = metrics[kind]
+        table = Table(title=f"{title}{names[kind]}, COCO metrics in %", title_justify="left")
+        table.add_column("class", no_wrap=True)
+        for column in COLUMNS:
+            table.add_column(column, justify="right", no_wrap=True)
+        for name, row in numbers["per_class"].items():
+            table.add_row(name, *(cell(row[column]) for column in COLUMNS))
+        table.add_section()
+        table.add_row("all", *(cell(numbers[column]) for column in COLUMNS), style="bold")
+        console.print(table)
+
+
+def flatten(metrics: dict[str, Any]) -> dict[str, float]:
+    """{"bbox": {"AP": 0.5, ...}} to {"bbox/AP": 0.5, ...}, without the classes."""
+    kinds = (k for k in ("bbox", "segm") if k in metrics)
+    return {f"{kind}/{name}": v for kind in kinds for name, v in metrics[kind].items() if isinstance(v, float)}
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """'boxes AP 31.0 AP50 55.2, masks ...'"""
+    words = {"bbox": "boxes", "segm": "masks"}
+    return ", ".join(
+        f"{words[k]} AP {cell(metrics[k]['AP'])} AP50 {cell(metrics[k]['AP50'])}" for k in words if k in metrics
+    )
