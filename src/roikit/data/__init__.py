@@ -2,6 +2,7 @@
 
 from roikit.data.checks import Progress
 from roikit.data.dataset import DetectionDataset, Record, Report, collate
+from roikit.data.describe import contact_sheet, describe
 from roikit.data.errors import DataError, Problem
 from roikit.data.images import images_in, read_image
 from roikit.data.open import open_dataset, splits_of
@@ -14,6 +15,8 @@ __all__ = [
     "Record",
     "Report",
     "collate",
+    "contact_sheet",
+    "describe",
     "images_in",
     "open_dataset",
     "read_image",

@@ -31,15 +31,15 @@ class Level:
 LEVELS = {
     level.name: level
     for level in (
-        Level("full", 512, 384, train=4000, val=500, figures=(4, 14), size=(12, 200)),
+        Level("full", 512, 384, train=4000, val=500, figures=(4, 14), size=(12, 200), clutter=(10, 30)),
         Level(
             "easy",
-            144,
-            144,
+            128,
+            128,
             train=2000,
             val=300,
-            figures=(1, 4),
-            size=(40, 88),
+            figures=(1, 3),
+            size=(40, 84),
             turn=45,
             skew=0.15,
             clutter=(1, 4),

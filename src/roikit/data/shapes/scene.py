@@ -9,10 +9,11 @@ from numpy.random import Generator
 
 from roikit.data.shapes.figures import CLASSES, Part, direction, figure, loose_parts, uniform
 from roikit.data.shapes.levels import Level
-from roikit.data.shapes.paint import Coat, Colour, Pose, extent, noise, paint, random_coat
+from roikit.data.shapes.paint import Coat, Colour, Pose, extent, noise, paint, random_coat, silhouette
 
 SPLITS = ("train", "val")
 _TRIES = 12
+_MARGIN = 3  # pixels around a figure on its sheet: the outline
 _SMALLEST = 6.0  # the visible box's longest side, in pixels: less is no figure any more
 
 
@@ -38,8 +39,8 @@ class _Placed:
     pose: Pose
     label: int
     angle: float
-    area: float = 0.0  # of all of it, in or out of the picture
-    seen: np.ndarray | None = None
+    area: float  # of all of it, in or out of the picture
+    seen: np.ndarray  # bool [H, W], what is seen of it so far
 
 
 def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]]:
@@ -52,19 +53,23 @@ def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]
     rng = np.random.default_rng([level.seed, SPLITS.index(split), index])
     canvas = _background(rng, level)
     for _ in range(_count(rng, level.clutter)):
-        _paint_loose(canvas, rng, level)
+        paint(canvas, *_loose(rng, level))
     placed = _place(rng, level)
-    for item in placed:
+    for count, item in enumerate(placed):
         coat = random_coat(rng, _colour(rng, canvas, item, level.contrast), 0.4)
-        item.seen = _seen(canvas, item, coat)
-        for below in placed[: placed.index(item)]:
-            assert below.seen is not None
+        cover, (top, left) = paint(canvas, item.parts, item.pose, coat)
+        item.seen = np.zeros(canvas.shape[:2], bool)
+        item.seen[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
+        for below in placed[:count]:
             below.seen &= ~item.seen
     for _ in range(_count(rng, level.front)):
-        covered = _paint_loose(canvas, rng, level)
+        loose = _loose(rng, level)
+        cover = silhouette(*loose[:2], level.height, level.width)
+        if any(_share(item, ~cover) < 1 - level.hidden for item in placed):
+            continue
+        paint(canvas, *loose)
         for item in placed:
-            assert item.seen is not None
-            item.seen &= ~covered
+            item.seen &= ~cover
     pixels = canvas * np.float32(255) + rng.integers(-level.grain, level.grain + 1, canvas.shape).astype(np.float32)
     image = np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8)
     return image, [found for item in placed if (found := _finished(item)) is not None]
@@ -116,56 +121,48 @@ def _place(rng: Generator, level: Level) -> list[_Placed]:
         parts = figure(CLASSES[label - 1], rng)
         pose, angle = _pose(rng, level, parts)
         x1, y1, x2, y2 = extent(parts, pose)
-        whole = _silhouette(parts, pose, level)
+        # drawn once on a sheet of its own; places are whole pixels from there, so that the sheet can be moved about
+        x, y = _MARGIN - x1, _MARGIN - y1
+        sheet = silhouette(parts, replace(pose, x=x, y=y), int(y2 + y) + _MARGIN, int(x2 + x) + _MARGIN)
+        whole = int(sheet.sum())
+        out_x, out_y = int(sheet.shape[1] * level.outside), int(sheet.shape[0] * level.outside)
         for _ in range(_TRIES):
-            out_x, out_y = (x2 - x1) * level.outside / 2, (y2 - y1) * level.outside / 2
-            x = uniform(rng, -x1 - out_x, level.width - x2 + out_x)
-            y = uniform(rng, -y1 - out_y, level.height - y2 + out_y)
-            item = _Placed(parts, replace(pose, x=x, y=y), label, angle, whole)
-            mask = _footprint(item, level)
-            left = [(below & ~mask).sum() for below in masks]
-            # whole areas are kept in `area`, so that several coverings add up
+            left = int(rng.integers(-out_x, max(level.width - sheet.shape[1] + out_x, -out_x) + 1))
+            top = int(rng.integers(-out_y, max(level.height - sheet.shape[0] + out_y, -out_y) + 1))
+            mask = _moved(sheet, top, left, level)
+            rest = [below & ~mask for below in masks]
+            # the share is of the whole figure, so that several coverings and the border add up
             if mask.sum() < (1 - level.outside) * whole or any(
-                n < (1 - level.hidden) * other.area for n, other in zip(left, placed, strict=True)
+                kept.sum() < (1 - level.hidden) * other.area for kept, other in zip(rest, placed, strict=True)
             ):
                 continue
-            masks = [below & ~mask for below in masks] + [mask]
-            placed.append(item)
+            masks = [*rest, mask]
+            placed.append(_Placed(parts, replace(pose, x=x + left, y=y + top), label, angle, whole, mask))
             break
     return placed
 
 
-def _footprint(item: _Placed, level: Level) -> np.ndarray:
-    blank = np.zeros((level.height, level.width, 3), np.float32)
-    return _seen(blank, item, _PLAIN)
-
-
-_PLAIN = Coat((0, 0, 0), (0, 0, 0), (0, 0, 0), "plain", 1.0, (1.0, 0.0))
-
-
-def _silhouette(parts: list[Part], pose: Pose, level: Level) -> float:
-    """The area of a figure in pixels, wherever it is put."""
-    x1, y1, x2, y2 = extent(parts, pose)
-    height, width = int(y2 - y1) + 6, int(x2 - x1) + 6
-    canvas = np.zeros((height, width, 3), np.float32)
-    cover, _ = paint(canvas, parts, replace(pose, x=3 - x1, y=3 - y1), _PLAIN)
-    return float((cover >= 0.5).sum())
-
-
-def _seen(canvas: np.ndarray, item: _Placed, coat: Coat) -> np.ndarray:
-    cover, (top, left) = paint(canvas, item.parts, item.pose, coat)
-    mask = np.zeros(canvas.shape[:2], bool)
-    mask[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
+def _moved(sheet: np.ndarray, top: int, left: int, level: Level) -> np.ndarray:
+    """The sheet's mask in the picture, its upper left corner at (top, left)."""
+    mask = np.zeros((level.height, level.width), bool)
+    y1, x1 = max(top, 0), max(left, 0)
+    y2, x2 = min(top + sheet.shape[0], level.height), min(left + sheet.shape[1], level.width)
+    mask[y1:y2, x1:x2] = sheet[y1 - top : y2 - top, x1 - left : x2 - left]
     return mask
 
 
-def _paint_loose(canvas: np.ndarray, rng: Generator, level: Level) -> np.ndarray:
+def _share(item: _Placed, where: np.ndarray) -> float:
+    """How much of a figure is seen in a part of the picture, as a share of all of it."""
+    return float((item.seen & where).sum()) / max(item.area, 1.0)
+
+
+def _loose(rng: Generator, level: Level) -> tuple[list[Part], Pose, Coat]:
+    """A bit of clutter, half as large as figures are, anywhere."""
     parts = loose_parts(rng)
     pose, _ = _pose(rng, level, parts)
-    pose = replace(pose, x=uniform(rng, 0, level.width), y=uniform(rng, 0, level.height))
-    pose = replace(pose, a=pose.a / 2, b=pose.b / 2, c=pose.c / 2, d=pose.d / 2)
-    coat = random_coat(rng, _random_colour(rng), 0.4)
-    return _seen(canvas, _Placed(parts, pose, 0, 0.0), coat)
+    x, y = uniform(rng, 0, level.width), uniform(rng, 0, level.height)
+    pose = Pose(pose.a / 2, pose.b / 2, pose.c / 2, pose.d / 2, x, y)
+    return parts, pose, random_coat(rng, _random_colour(rng), 0.4)
 
 
 def _colour(rng: Generator, canvas: np.ndarray, item: _Placed, contrast: float) -> Colour:
@@ -183,9 +180,7 @@ def _colour(rng: Generator, canvas: np.ndarray, item: _Placed, contrast: float) 
 
 
 def _finished(item: _Placed) -> Figure | None:
-    assert item.seen is not None
-    visible = float(item.seen.sum()) / max(item.area, 1.0)
-    found = Figure(item.label, item.seen, item.angle, min(visible, 1.0))
+    found = Figure(item.label, item.seen, item.angle, min(_share(item, item.seen), 1.0))
     if not item.seen.any():
         return None
     x1, y1, x2, y2 = found.box
