@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from ..extractors import RegionExtractor
 from .necks import NECKS
-from .pooling import check_extractor, output_size
+from .pooling import check_extractor
 from .pretrained import COCO_DETECTORS
 
 WEIGHTS = (None, "imagenet", "coco")
@@ -42,7 +42,7 @@ class Design:
 
     backbone: str
     neck: str
-    extractor: nn.Module
+    extractor: RegionExtractor
     num_classes: int
     channels: int = 256
     fc_dim: int = 1024
@@ -53,7 +53,7 @@ class Design:
     trainable_layers: int | None = None
     backbone_options: Mapping[str, Any] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    mask_extractor: nn.Module | None = None
+    mask_extractor: RegionExtractor | None = None
     mask_channels: int = 256
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Design:
         return self.mask_extractor is not None
 
     def _check_coco(self) -> None:
-        height, width = output_size(self.extractor)
+        height, width = self.extractor.output_size
         needs = {
             "backbone='resnet50'": self.backbone.partition(".")[0] == "resnet50" and not self.backbone_options,
             "neck='fpn'": self.neck == "fpn",

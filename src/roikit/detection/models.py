@@ -6,23 +6,24 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 
+from ..extractors import RegionExtractor
 from .backbones import Body, build_body, freeze
 from .design import Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS
-from .pooling import default_extractor, output_size, pool_from, pooled_channels
+from .pooling import default_extractor, pool_from, pooled_channels
 from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
 
 
 def faster_rcnn(
     backbone: str = "resnet50",
     neck: str = "fpn",
-    extractor: nn.Module | None = None,
+    extractor: RegionExtractor | None = None,
     num_classes: int = 91,
     *,
     channels: int = 256,
@@ -33,6 +34,7 @@ def faster_rcnn(
     norm: str = "auto",
     trainable_layers: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
+    built: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> FasterRCNN:
     """Faster R-CNN (Ren et al., NeurIPS 2015) with any timm backbone and any region extractor.
@@ -60,12 +62,12 @@ def faster_rcnn(
         trainable_layers: how many of the backbone's layers learn, counted from the end as torchvision does: 5 is all,
             3 (the default with weights) freezes the stem and the first stage.
         backbone_options: further arguments for ``timm.create_model``.
+        built: the ``build_info`` of a model whose state dict this one will load. ``weights``, ``norm`` and
+            ``trainable_layers`` are then as they came out there, and nothing is fetched.
         settings: torchvision's own: ``min_size``, ``max_size``, ``image_mean``, ``rpn_*``, ``box_*``, …
 
-    The model's ``build_info`` says what was really built: passing its ``norm`` and ``trainable_layers`` with
-    ``weights=None`` builds the same architecture again, without a network.
-
-    With ``weights="coco"`` the default extractor is ``RoIAlign(aligned=False)``: these weights were trained with it.
+    With ``weights="coco"`` the default extractor has ``aligned=False``: these weights were trained with it. The model's
+    ``build_info``, a dict of plain values, says what was really built.
 
     Raises:
         ValueError: an unknown backbone, neck or weights; fewer than two classes; an extractor, anchors or weights
@@ -78,11 +80,12 @@ def faster_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'scores']
     """
+    aligned, weights, norm, trainable_layers = _as_built(built, weights, norm, trainable_layers)
     return _build(
         Design(
             backbone=backbone,
             neck=neck,
-            extractor=default_extractor(7, aligned=weights != "coco") if extractor is None else extractor,
+            extractor=default_extractor(7, aligned=aligned) if extractor is None else extractor,
             num_classes=num_classes,
             channels=channels,
             fc_dim=fc_dim,
@@ -93,17 +96,18 @@ def faster_rcnn(
             trainable_layers=trainable_layers,
             backbone_options=backbone_options,
             settings=settings,
-        )
+        ),
+        aligned,
     )
 
 
 def mask_rcnn(
     backbone: str = "resnet50",
     neck: str = "fpn",
-    extractor: nn.Module | None = None,
+    extractor: RegionExtractor | None = None,
     num_classes: int = 91,
     *,
-    mask_extractor: nn.Module | None = None,
+    mask_extractor: RegionExtractor | None = None,
     mask_channels: int = 256,
     channels: int = 256,
     fc_dim: int = 1024,
@@ -113,6 +117,7 @@ def mask_rcnn(
     norm: str = "auto",
     trainable_layers: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
+    built: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> MaskRCNN:
     """Mask R-CNN (He et al., ICCV 2017): :func:`faster_rcnn` with a mask branch.
@@ -131,7 +136,7 @@ def mask_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'masks', 'scores']
     """
-    aligned = weights != "coco"
+    aligned, weights, norm, trainable_layers = _as_built(built, weights, norm, trainable_layers)
     return _build(
         Design(
             backbone=backbone,
@@ -149,17 +154,27 @@ def mask_rcnn(
             trainable_layers=trainable_layers,
             backbone_options=backbone_options,
             settings=settings,
-        )
+        ),
+        aligned,
     )
 
 
-def _build(design: Design) -> Any:
+def _as_built(
+    built: Mapping[str, Any] | None, weights: str | None, norm: str, trainable_layers: int | None
+) -> tuple[bool, str | None, str, int | None]:
+    """Whether default extractors are aligned; then the other arguments as given, or as they came out in ``built``."""
+    if built is None:
+        return weights != "coco", weights, norm, trainable_layers
+    return built["aligned"], None, built["norm"], built["trainable_layers"]
+
+
+def _build(design: Design, aligned: bool) -> Any:
     body, coco, build_info = _body(design)
     neck = NECKS[design.neck](body, design.channels)
     anchors = anchor_generator(
         [neck.strides[name] for name in neck.rpn_maps], design.anchor_sizes, design.aspect_ratios
     )
-    height, width = output_size(design.extractor)
+    height, width = design.extractor.output_size
     settings: dict[str, Any] = {
         "size_divisible": max(32, *body.strides),
         "image_mean": list(body.mean),
@@ -183,7 +198,7 @@ def _build(design: Design) -> Any:
         model.rpn.register_forward_pre_hook(SelectMaps(neck.rpn_maps))
     if coco is not None:
         load_coco(model, coco, design.num_classes)
-    model.build_info = build_info
+    model.build_info = build_info | {"aligned": aligned}
     return model
 
 

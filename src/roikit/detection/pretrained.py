@@ -31,7 +31,7 @@ def warn_from_scratch(weights: str, backbone: str, reason: str) -> None:
         f"weights={weights!r} for {backbone!r} could not be fetched ({reason}): the model starts from scratch, "
         "with trainable batch norm and no frozen layer",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,  # the caller of faster_rcnn
     )
 
 

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from roikit.detection import faster_rcnn, mask_rcnn
+
+BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny():
+    """Builds a small detector: ``tiny("faster" | "mask", **arguments)``."""
+
+    def build(kind="faster", **arguments):
+        defaults = dict(
+            backbone="resnet10t",
+            num_classes=4,
+            channels=16,
+            fc_dim=32,
+            min_size=64,
+            max_size=96,
+            rpn_post_nms_top_n_train=100,
+            rpn_post_nms_top_n_test=50,
+        )
+        if kind == "mask":
+            defaults["mask_channels"] = 16
+        return BUILDERS[kind](**(defaults | arguments))
+
+    return build
+
+
+@pytest.fixture
+def batch():
+    """Two images of different sizes, two boxes and none, with masks."""
+    images = [torch.rand(3, 64, 64), torch.rand(3, 56, 80)]
+    masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    masks[0, 8:40, 10:50] = 1
+    masks[1, 30:60, 2:30] = 1
+    targets = [
+        {"boxes": torch.tensor([[10.0, 8, 50, 40], [2, 30, 30, 60]]), "labels": torch.tensor([1, 3]), "masks": masks},
+        {
+            "boxes": torch.zeros(0, 4),
+            "labels": torch.zeros(0, dtype=torch.int64),
+            "masks": torch.zeros(0, 56, 80, dtype=torch.uint8),
+        },
+    ]
+    return images, targets
