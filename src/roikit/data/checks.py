@@ -56,6 +56,7 @@ def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> l
     """
     if not paths:
         return []
+    paths = [Path(os.path.abspath(path)) for path in paths]
     known_file = _cache_file(paths)
     known = _load(known_file)
     results: list[ImageFile | str] = []
@@ -74,8 +75,8 @@ def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> l
             return "missing image: no such file", None
         except DataError as error:
             return error.message.removeprefix(f"{path}: "), None
-        except OSError as error:
-            return f"cannot be read ({error.strerror})", None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            return f"cannot be read ({error})", None
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for done, (path, (result, entry)) in enumerate(zip(paths, pool.map(look, paths), strict=True), start=1):
@@ -174,8 +175,8 @@ def _record(
 
 
 def _cache_file(paths: Sequence[Path]) -> Path:
-    folder = os.path.abspath(paths[0].parent)
-    return cache_folder() / "checked" / f"{hashlib.sha256(folder.encode()).hexdigest()[:20]}.json"
+    folder = str(paths[0].parent).encode(errors="surrogateescape")
+    return cache_folder() / "checked" / f"{hashlib.sha256(folder).hexdigest()[:20]}.json"
 
 
 def _load(path: Path) -> dict[str, list[int]]:

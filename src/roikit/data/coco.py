@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from roikit.data.checks import Annotated, Box, Progress, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
 from roikit.data.masks import segmentation_fault
+
+_LIMIT = 1e12
 
 _FILES = (
     "annotations/instances_{split}.json",
@@ -216,4 +217,5 @@ def _box(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # also false for NaN and infinities; no image has a coordinate beyond the limit
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT

@@ -106,9 +106,6 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.report = report
         self.has_masks = has_masks
         self.transform: Transform | None = None
-        self._seed = 0
-        # in shared memory, so that DataLoader workers that live on see the epoch change
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -117,20 +114,11 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """The path of an image file."""
         return str(self.records[index].path)
 
-    def with_transform(self, transform: Transform | None, seed: int = 0) -> DetectionDataset:
-        """The same data with a transform of (image, target).
-
-        What the transform draws from torch's random generator depends on (seed, epoch, index) only: not on the number
-        of workers, the order of loading, or where a run was resumed. Call `set_epoch` before each epoch.
-        """
+    def with_transform(self, transform: Transform | None) -> DetectionDataset:
+        """The same data with a transform of (image, target), such as `transforms.train_transform()`."""
         other = copy.copy(self)
-        other.transform, other._seed = transform, seed
-        other._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        other.transform = transform
         return other
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, so that its random transforms differ from the last one's."""
-        self._epoch.fill_(epoch)
 
     def target(self, index: int) -> Target:
         """The target of `self[index]` without reading the image and without the transform."""
@@ -158,17 +146,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
                 f"{record.path}: {width}x{height} pixels now, {record.width}x{record.height} when the data was checked"
             )
         target = self.target(index)
-        if self.transform is None:
-            return image, target
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self._seed, int(self._epoch), index % len(self)))
-            return self.transform(image, target)
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers; near ones give unrelated seeds."""
-    low, high = np.random.SeedSequence([n & (2**63 - 1) for n in numbers]).generate_state(2, np.uint32)
-    return int(low) | (int(high) & 0x7FFFFFFF) << 32
+        return (image, target) if self.transform is None else self.transform(image, target)
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

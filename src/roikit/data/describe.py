@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from roikit.data.dataset import DetectionDataset
+from roikit.data.errors import DataError
 
 _COLOURS = (
     "#e6194b",
@@ -72,28 +74,38 @@ def contact_sheet(dataset: DetectionDataset, path: str | Path, n: int = 16, *, s
         side: pixels each image is scaled to fit into.
     """
     count = min(n, len(dataset))
-    picks = [k * len(dataset) // max(count, 1) for k in range(count)]
-    columns = max(int(np.ceil(np.sqrt(count))), 1)
-    sheet = Image.new("RGB", (columns * side, -(-max(count, 1) // columns) * side), "white")
+    if count < 1:
+        raise DataError(f"{dataset.report.source}: no image to draw")
+    columns = math.ceil(math.sqrt(count))
     plain = dataset.with_transform(None)
-    for position, index in enumerate(picks):
-        image, target = plain[index]
-        factor = side / max(image.shape[1:])
-        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-        picture = picture.resize((max(round(picture.width * factor), 1), max(round(picture.height * factor), 1)))
-        pen = ImageDraw.Draw(picture)
-        for box, label in zip((target["boxes"] * factor).tolist(), target["labels"].tolist(), strict=True):
-            colour = _COLOURS[(label - 1) % len(_COLOURS)]
-            x1, y1, x2, y2 = box
-            pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
-            words = pen.textbbox((x1 + 2, y1 + 1), dataset.categories[label - 1])
-            pen.rectangle((words[0] - 2, words[1] - 1, words[2] + 2, words[3] + 1), fill=colour)
-            pen.text((x1 + 2, y1 + 1), dataset.categories[label - 1], fill="white")
-        sheet.paste(picture, (position % columns * side, position // columns * side))
+    tiles = [_tile(plain, k * len(dataset) // count, side) for k in range(count)]
+    rows = [tiles[k : k + columns] for k in range(0, count, columns)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (columns * side, sum(heights)), "white")
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (column * side, sum(heights[:number])))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     return path
+
+
+def _tile(dataset: DetectionDataset, index: int, side: int) -> Image.Image:
+    image, target = dataset[index]
+    factor = side / max(image.shape[1:])
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    picture = picture.resize((max(round(picture.width * factor), 1), max(round(picture.height * factor), 1)))
+    pen = ImageDraw.Draw(picture)
+    for (x1, y1, x2, y2), label in zip((target["boxes"] * factor).tolist(), target["labels"].tolist(), strict=True):
+        colour, name = _COLOURS[(label - 1) % len(_COLOURS)], dataset.categories[label - 1]
+        pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
+        left, top, right, bottom = pen.textbbox((0, 0), name)
+        # above the box where there is room, so that a small box is not hidden by its name
+        x, y = x1, y1 - bottom - 2 if y1 > bottom + 2 else y1
+        pen.rectangle((x + left, y + top - 1, x + right + 2, y + bottom + 1), fill=colour)
+        pen.text((x + 1, y), name, fill="white")
+    return picture
 
 
 def _all(arrays: list[np.ndarray]) -> np.ndarray:

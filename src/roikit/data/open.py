@@ -50,9 +50,7 @@ def open_dataset(
     """
     name = str(path)
     if name == "shapes" or name.startswith("shapes:"):
-        from roikit.data.shapes import shapes_folder
-
-        return _open_folder(shapes_folder(name, progress=progress), split, masks, None, progress)
+        return _open_shapes(name, split, masks, progress)
     path = Path(name.replace("{split}", split)).expanduser()
     if path.is_file():
         if path.suffix.lower() != ".json":
@@ -70,6 +68,21 @@ def splits_of(path: str | Path) -> list[str]:
         return ["train", "val"]
     folder = Path(name).expanduser()
     return (voc_splits(folder) if is_voc(folder) else coco_splits(folder)) if folder.is_dir() else []
+
+
+def _open_shapes(name: str, split: str, masks: bool, progress: Progress | None) -> DetectionDataset:
+    from roikit.data.shapes import level_of, shapes_folder
+
+    level = level_of(name)
+    if split not in splits_of(name):
+        raise DataError(f"{name}: no split {split!r}; Shapes has {' and '.join(splits_of(name))}")
+    folder = shapes_folder(level, progress=progress)
+    dataset = _open_folder(folder, split, masks, None, progress)
+    dataset.report.source = f"shapes:{level.name} ({split})"
+    if level.about:
+        dataset.report.notes.append(level.about)
+    dataset.report.notes.append(f"drawn by roikit, kept in {folder}")
+    return dataset
 
 
 def _open_folder(

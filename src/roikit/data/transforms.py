@@ -1,6 +1,6 @@
 """Transforms of (image, target) built on torchvision.transforms.v2: image, boxes and masks stay together.
 
-Everything random is drawn from torch's generator; `DetectionDataset.with_transform` seeds it for each image.
+Everything random is drawn from torch's generator.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DetectionTransform:
 
 def train_transform(
     *,
-    horizontal_flip: float = 0.5,
+    flip: float = 0.5,
     vertical_flip: float = 0.0,
     scale: tuple[float, float] | None = None,
     colour: float = 0.0,
@@ -78,7 +78,7 @@ def train_transform(
     """What is done to training images: uint8 in, float32 in 0..1 out. Crowd boxes are removed.
 
     Args:
-        horizontal_flip: chance of a mirror image, left for right.
+        flip: chance of a mirror image, left for right.
         vertical_flip: chance of one upside down (for data that have no up, as microscope pictures).
         scale: the image is enlarged by a random factor of this range.
         colour: brightness, contrast and saturation change by up to this share, hue by a tenth of it. 0: not at all.
@@ -94,8 +94,8 @@ def train_transform(
             steps.append(RandomScale(*scale))
     if crop is not None:
         steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={tv_tensors.Image: 127, "others": 0}))
-    if horizontal_flip:
-        steps.append(v2.RandomHorizontalFlip(horizontal_flip))
+    if flip:
+        steps.append(v2.RandomHorizontalFlip(flip))
     if vertical_flip:
         steps.append(v2.RandomVerticalFlip(vertical_flip))
     if colour:

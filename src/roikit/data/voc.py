@@ -144,7 +144,7 @@ def _box(element: ElementTree.Element, where: str, categories: list[str]) -> Box
             value = float(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
+        if not -1e12 < value < 1e12:  # also true for NaN
             raise DataError(f"{where} ({name}): {key} is {text.strip()!r}, not a number")
         corners.append(value)
     xmin, ymin, xmax, ymax = corners

@@ -26,6 +26,7 @@ class Level:
     grain: int = 10  # noise of the pixels, up to (of 255)
     quality: int = 92  # of the JPEG
     seed: int = 20240601
+    about: str = ""  # said when the level is opened
 
 
 LEVELS = {
@@ -48,6 +49,7 @@ LEVELS = {
             outside=0.0,
             contrast=0.25,
             grain=5,
+            about="an easier level of Shapes: larger figures, nearly upright and whole, little clutter",
         ),
         Level(
             "tiny",
@@ -65,6 +67,7 @@ LEVELS = {
             outside=0.0,
             contrast=0.25,
             grain=5,
+            about="a few easy pictures for tests",
         ),
     )
 }

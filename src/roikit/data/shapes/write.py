@@ -98,7 +98,8 @@ def shapes_folder(
 
 
 def _key(level: Level) -> str:
-    text = json.dumps([VERSION, asdict(level)], sort_keys=True)
+    drawn = {key: value for key, value in asdict(level).items() if key != "about"}
+    text = json.dumps([VERSION, drawn], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
