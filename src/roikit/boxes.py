@@ -6,6 +6,7 @@ A box is (x1, y1, x2, y2) in continuous image pixels, corner-exclusive: its widt
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -60,7 +61,9 @@ class Rois:
                         f"but it is {index.dtype} {list(index.shape)}"
                     )
         elif isinstance(boxes, Tensor):
-            _check_shape(boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image")
+            _check_shape(
+                boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image"
+            )
             if checkable(boxes) and not bool(torch.isfinite(boxes[:, 0]).all()):
                 _raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
             batch = boxes[:, 0].to(torch.int64)
@@ -76,7 +79,9 @@ class Rois:
             batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(boxes)])
             rois = Rois(torch.cat(list(boxes)), batch, torch.zeros_like(batch))
         else:
-            raise ValueError(f"boxes must be a Tensor[R, 5], a list of Tensor[N, 4] or Rois, not {type(boxes).__name__}")
+            raise ValueError(
+                f"boxes must be a Tensor[R, 5], a list of Tensor[N, 4] or Rois, not {type(boxes).__name__}"
+            )
         rois._check_values(batch_size, levels)
         return rois
 
@@ -153,7 +158,8 @@ def assign_levels(
 
     Args:
         boxes: ``Tensor[R, 4]`` in image pixels.
-        strides: one per level, finest first, in image pixels per feature cell; a (y, x) pair counts as its geometric mean.
+        strides: one per level, finest first, in image pixels per feature cell; a (y, x) pair counts as its
+            geometric mean.
 
     Returns:
         ``Tensor[R]`` int64.
@@ -161,7 +167,7 @@ def assign_levels(
     size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     value = canonical_level + torch.log2(size / canonical_scale) + torch.tensor(1e-6, dtype=boxes.dtype)
     means = [(s[0] * s[1]) ** 0.5 if isinstance(s, Sequence) else float(s) for s in strides]
-    if any(b <= a for a, b in zip(means, means[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(means)):
         raise ValueError(f"strides must grow from the finest level to the coarsest, but they are {list(strides)}")
     thresholds = torch.tensor(means[1:], dtype=torch.float64).log2().to(boxes)
     return (value[:, None] >= thresholds).sum(1)

@@ -43,7 +43,9 @@ class MultiScale(nn.Module):
         if not isinstance(extractor, RegionExtractor):
             raise ValueError(f"extractor must be a RegionExtractor such as roikit.RoIAlign(), not {extractor!r}")
         if not featmap_names or len(featmap_names) != len(strides):
-            raise ValueError(f"{len(featmap_names)} feature maps {list(featmap_names)} need as many strides, not {strides}")
+            raise ValueError(
+                f"{len(featmap_names)} feature maps {list(featmap_names)} need as many strides, not {strides}"
+            )
         self.extractor = extractor
         self.featmap_names = list(featmap_names)
         self.strides = list(strides)

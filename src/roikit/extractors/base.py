@@ -50,8 +50,8 @@ class RegionExtractor(nn.Module, ABC):
             features: ``Tensor[B, C, H, W]``, or a list of maps, one per level.
             boxes: ``Tensor[R, 5]`` with rows (batch index, x1, y1, x2, y2), a list of ``Tensor[N_i, 4]``, or ``Rois``
                 (which also says levels), in image pixels.
-            spatial_scale: feature cells per image pixel (1 / stride), a float or a (y, x) pair; a list of them for a list
-                of maps.
+            spatial_scale: feature cells per image pixel (1 / stride), a float or a (y, x) pair; a list of them for a
+                list of maps.
 
         Returns:
             ``Tensor[R, C, h, w]``.
@@ -62,7 +62,7 @@ class RegionExtractor(nn.Module, ABC):
         return self.after(self.weights(features, boxes, spatial_scale).pool(features))
 
     def locate(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale]) -> tuple[Rois, Tensor]:
-        """For ``weights``: the RoIs, checked and expanded, and ``Tensor[R, 4]``, their boxes in cells of their own level."""
+        """For ``weights``: the RoIs, checked and expanded, and ``Tensor[R, 4]``, the boxes in cells of their level."""
         maps = as_maps(features)
         scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else list(spatial_scale)  # type: ignore
         if len(scales) != len(maps):

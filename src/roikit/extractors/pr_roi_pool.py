@@ -14,8 +14,8 @@ from .base import Boxes, RegionExtractor
 class PrRoIPool(RegionExtractor):
     """Precise RoI Pooling (Jiang et al., IoU-Net, ECCV 2018): the exact mean of the bilinear interpolant over each bin.
 
-    It is the limit of RoI Align's ever denser sampling, and exactly differentiable in the box. No -½ shift, zeros beyond
-    the map, a RoI of no area gives 0.
+    It is the limit of RoI Align's ever denser sampling, and exactly differentiable in the box. No -½ shift, zeros
+    beyond the map, a RoI of no area gives 0.
 
     Args:
         output_size: the grid of bins.

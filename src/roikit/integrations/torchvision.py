@@ -35,14 +35,15 @@ def replace_roi(
         ``model``.
 
     Raises:
-        ValueError: not such a model, a head that the model does not have, or an extractor whose number of parts the head
-            was not built for. Nothing is changed then.
+        ValueError: not such a model, a head that the model does not have, or an extractor whose number of parts the
+            head was not built for. Nothing is changed then.
 
     With ``RoIAlign(7, sampling_ratio=2, aligned=False)`` the box head's outputs do not change.
 
     Example:
-        >>> import torchvision, roikit
-        >>> model = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+        >>> import roikit
+        >>> from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+        >>> model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
         >>> model = roikit.replace_roi(model, roikit.PrRoIPool(7))
         >>> model.roi_heads.box_roi_pool.extractor
         PrRoIPool(output_size=(7, 7))
@@ -84,12 +85,13 @@ def replace_roi(
 
 def _probe_strides(model: nn.Module, side: int = 256) -> dict[str, float | tuple[float, float]]:
     """The stride of every feature map, from the sizes that one blank image gives."""
-    training = {module: module.training for module in model.backbone.modules()}
-    parameter = next(model.backbone.parameters())
-    model.backbone.eval()
+    backbone = model.get_submodule("backbone")
+    training = {module: module.training for module in backbone.modules()}
+    parameter = next(backbone.parameters())
+    backbone.eval()
     try:
         with torch.no_grad():
-            maps = model.backbone(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
+            maps = backbone(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
     finally:
         for module, mode in training.items():
             module.training = mode

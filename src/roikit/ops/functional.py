@@ -1,8 +1,8 @@
 """Region pooling as functions, with the signatures of ``torchvision.ops``.
 
 Boxes are ``Tensor[R, 5]`` with rows (batch index, x1, y1, x2, y2) or a list of ``Tensor[N_i, 4]``, in image pixels;
-``spatial_scale`` (feature cells per pixel, 1 / stride) is a float or a (y, x) pair. All return ``Tensor[R, C, h, w]`` and
-raise ``ValueError`` for boxes or features of a wrong shape, dtype or value.
+``spatial_scale`` (feature cells per pixel, 1 / stride) is a float or a (y, x) pair. All return ``Tensor[R, C, h, w]``
+and raise ``ValueError`` for boxes or features of a wrong shape, dtype or value.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ def roi_align(
     return pool(maps, rois, *geometry.axes(geometry.aligned(cells, aligned), size, "hat", sampling_ratio))
 
 
-def prroi_pool(
-    input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: Scale = 1.0
-) -> Tensor:
+def prroi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: Scale = 1.0) -> Tensor:
     """Precise RoI Pooling (Jiang et al. 2018): the exact mean of the bilinear interpolant over each bin.
 
     Differentiable in ``input`` and, exactly, in ``boxes``, twice. A RoI of no area gives 0.

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -28,9 +29,9 @@ def _cache_folder() -> str:
 _FOLDER = _cache_folder()
 
 
-_STRICT = {"nogil": True, "error_model": "numpy"}
+_STRICT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Sums over channels may be reordered and contracted; geometry may not: one rounding decides which cell a RoI starts in.
-_FAST = {**_STRICT, "fastmath": {"contract", "reassoc", "nsz"}}
+_FAST: dict[str, Any] = {**_STRICT, "fastmath": {"contract", "reassoc", "nsz"}}
 
 
 def helper(function: Callable) -> Callable:
@@ -46,11 +47,12 @@ def inner(function: Callable) -> Callable:
 def kernel(function: Callable) -> Callable:
     """Compile a kernel, cached on disk; without a writable folder it is compiled anew in each process."""
     with _lock:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _FOLDER
+        config: Any = numba.config
+        before = config.CACHE_DIR
+        config.CACHE_DIR = _FOLDER
         try:
             return numba.njit(cache=True, **_STRICT)(function)
         except RuntimeError:  # "no locator available": a read-only home
             return numba.njit(**_STRICT)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            config.CACHE_DIR = before

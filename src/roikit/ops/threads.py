@@ -6,6 +6,7 @@ layers hang in a forked child, are killed in DataLoader workers and abort under 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ def split(kernel: Callable[..., None], count: int, *args: object, grain: int = 1
         parts = 4 * threads  # smaller parts even out RoIs of different cost
     edges = [count * i // parts for i in range(parts + 1)]
     # The threads pull parts from one list: a slow part does not hold up the others.
-    todo = iter(list(zip(edges, edges[1:], strict=False)))
+    todo = iter(list(itertools.pairwise(edges)))
 
     def work() -> None:
         for start, stop in todo:

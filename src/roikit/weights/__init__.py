@@ -1,4 +1,4 @@
-"""What an extractor says: the weights of Eq. (2), as small frozen objects with ``.pool(features)`` and ``.dense(H, W)``."""
+"""What an extractor says: the weights of Eq. (2), frozen objects with ``.pool(features)`` and ``.dense(H, W)``."""
 
 from ..ops.axis import Axis
 from .base import RegionWeights

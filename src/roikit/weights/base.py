@@ -18,4 +18,4 @@ class RegionWeights(ABC):
 
     @abstractmethod
     def dense(self, height: int, width: int) -> Tensor:
-        """The weights written out: ``Tensor[R, G, K, height, width]``, G = 1 or, where channels differ, their number."""
+        """The weights written out: ``Tensor[R, G, K, height, width]``, G = 1 or, where channels differ, C."""

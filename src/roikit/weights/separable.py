@@ -19,7 +19,7 @@ class Separable(RegionWeights):
     """A row axis and a column axis per region: RoIAlign, average RoIPool, PrRoIPool.
 
     Args:
-        rows, cols: an ``Axis`` each; or explicit taps, ``Tensor[R, h, H]`` and ``Tensor[R, w, W]`` (a rule of your own).
+        rows, cols: an ``Axis`` each; or explicit taps, ``Tensor[R, h, H]`` and ``Tensor[R, w, W]`` (your own rule).
         rois: which image and level each region is read from.
 
     ``pool`` evaluates the rule inside one kernel; only when gradients to the boxes (or to explicit taps) are wanted are

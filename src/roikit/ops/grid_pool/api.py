@@ -44,7 +44,7 @@ def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis | Tensor, cols: Axis | T
 
 
 def taps_of(axis: Axis | Tensor, level: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Taps ``Tensor[R, bins, N]`` and their windows ``Tensor[R, bins, 2]`` on maps with ``sizes`` cells on this axis."""
+    """Taps ``Tensor[R, bins, N]`` and windows ``Tensor[R, bins, 2]`` for maps with ``sizes`` cells on this axis."""
     if isinstance(axis, Tensor):
         if axis.shape[-1] < max(sizes):
             raise ValueError(

@@ -117,7 +117,7 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
     for at_level, (images, channels, height, width) in enumerate(shapes):
         shape = (images, height, width, channels) if last else (images, channels, height, width)
         out = memory.empty(shape, _wide(dtype))
-        block = min(channels, cpu.BLOCK)
+        block = min(channels, cpu.SPREAD_BLOCK)
         pairs = images * -(-channels // block)
         arguments = geometry.arguments((height, width))
         threads.split(cpu.spread, pairs, source, batch, level, at_level, *arguments, block, last, out.numpy())
@@ -139,15 +139,13 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     if kernels is None:
         found = reference.grad_rows if axis == 0 else reference.grad_cols
         taps = reference.windowed(other, other_window).to(wide)
-        batch, level = geometry.batch, geometry.level
-        if axis == 0:
-            return found([x.to(wide) for x in maps], grad.to(wide), batch, level, window, taps, width)
-        return found([x.to(wide) for x in maps], grad.to(wide), batch, level, taps, window, width)
+        known = (window, taps) if axis == 0 else (taps, window)
+        return found([x.to(wide) for x in maps], grad.to(wide), geometry.batch, geometry.level, *known, width)
     cpu, layout, threads = kernels
     out = torch.zeros((grad.shape[0], window.shape[1], width), dtype=wide)
     order = (0, 2, 3, 1) if axis == 0 else (0, 3, 2, 1)
     upstream = grad.detach().to(wide).permute(order).contiguous().numpy()
-    known = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
+    arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
     batch, level = geometry.batch.numpy(), geometry.level.numpy()
     for at_level, x in enumerate(maps):
         images, channels, height, across = x.shape
@@ -156,6 +154,6 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
         cells = across if axis == 0 else height
         threads.split(
             cpu.grad_main, grad.shape[0], source, *strides, cells, upstream, batch, level, at_level,
-            *known, cells + 2, out.numpy(), grain=2,
+            *arrays, cells + 2, out.numpy(), grain=2,
         )  # fmt: skip
     return out

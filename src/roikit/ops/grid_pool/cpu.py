@@ -14,7 +14,8 @@ from .. import jit
 from ..rules.kernels import fill
 
 TAPS = -1  # in place of a rule's number: the entries come from explicit taps
-BLOCK = 64  # channels a kernel works on at a time: 7 × 7 bins of them fit the first cache
+BLOCK = 256  # channels the forward works on at a time: long enough that starting an inner loop costs little
+SPREAD_BLOCK = 64  # channels of a backward task: several tasks even for one image, and a part of the map near the cache
 PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
 
 
@@ -139,7 +140,6 @@ def pool(
     """x [B, H, W, C] and RoIs start … stop into out: [R, h, w, C] where ``last``, else [R, C, h, w]."""
     _, height, width, channels = x.shape
     h, w = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[3])
-    kind = x.dtype.type
     source, target = x.reshape(-1), out.reshape(-1)
     row_index, col_index = np.empty((h, capacity), np.int64), np.empty((w, capacity), np.int64)
     row_weight, col_weight = np.empty((h, capacity), x.dtype), np.empty((w, capacity), x.dtype)
@@ -226,8 +226,8 @@ def spread(
                 _zero(line, np.uintp(0), np.uintp(slots * block))
                 for j in range(w):
                     for e in range(col_count[j]):
-                        s = np.uintp(slot[j, e] * block)
-                        _add(line, s, turned, np.uintp((i * w + j) * pitch), col_weight[j, e], n)
+                        t = np.uintp(slot[j, e] * block)
+                        _add(line, t, turned, np.uintp((i * w + j) * pitch), col_weight[j, e], n)
                 for e in range(row_count[i]):
                     base = row_index[i, e] * width
                     for s in range(slots):

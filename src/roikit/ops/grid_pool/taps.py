@@ -1,8 +1,8 @@
 """``roikit::tap_pool`` and its three companions: explicit taps in, derivatives in everything.
 
 T(x, rows, cols, g) = Σ g · rows · cols · x is linear in each argument. The four operators are its partial derivatives
-∂T/∂g (pool), ∂T/∂x (spread), ∂T/∂rows and ∂T/∂cols; the derivative of each is the other three with its own cotangent put
-in its place. So reverse mode is closed: every order, from four sums.
+∂T/∂g (pool), ∂T/∂x (spread), ∂T/∂rows and ∂T/∂cols; the derivative of each is the other three with its own cotangent
+put in its place. So reverse mode is closed: every order, from four sums.
 """
 
 from __future__ import annotations

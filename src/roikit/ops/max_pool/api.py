@@ -1,4 +1,4 @@
-"""``roikit::max_winners`` (no derivative), ``roikit::max_gather`` and ``roikit::max_scatter`` (each other's derivative)."""
+"""``roikit::max_winners`` (no derivative); ``max_gather`` and ``max_scatter`` (each other's derivative)."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def _without_tangent(x: Tensor) -> Tensor:
     """The values of a tensor that carries tangents: the winners' index has no derivative."""
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
         x = torch._C._functorch.get_unwrapped(x)
-    return torch.autograd.forward_ad.unpack_dual(x).primal.detach() if torch.autograd.forward_ad._current_level >= 0 else x
+    return (
+        torch.autograd.forward_ad.unpack_dual(x).primal.detach() if torch.autograd.forward_ad._current_level >= 0 else x
+    )
 
 
 def gather(maps: Sequence[Tensor], index: Tensor, batch: Tensor, level: Tensor) -> Tensor:

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 
-def winners(
-    maps: Sequence[Tensor], batch: Tensor, level: Tensor, row_window: Tensor, col_window: Tensor
-) -> Tensor:
+def winners(maps: Sequence[Tensor], batch: Tensor, level: Tensor, row_window: Tensor, col_window: Tensor) -> Tensor:
     """The cell v·W + u of the largest x[b, c, v, u] in each bin's window: int32 [R, C, h, w], -1 for an empty bin.
 
     Ties go to the first cell in raster order; a NaN never wins over a number.
@@ -31,7 +29,7 @@ def winners(
 
 def gather(maps: Sequence[Tensor], index: Tensor, batch: Tensor, level: Tensor) -> Tensor:
     """x[b_r, c, index[r, c, …]], 0 where the index is -1."""
-    count, channels = index.shape[:2]
+    channels = index.shape[1]
     out = maps[0].new_zeros(index.shape)
     cell = index.to(torch.int64)
     channel = torch.arange(channels, device=index.device)[None, :, None]
@@ -46,9 +44,7 @@ def gather(maps: Sequence[Tensor], index: Tensor, batch: Tensor, level: Tensor) 
     return out
 
 
-def scatter(
-    grad: Tensor, index: Tensor, batch: Tensor, level: Tensor, shapes: Sequence[Sequence[int]]
-) -> list[Tensor]:
+def scatter(grad: Tensor, index: Tensor, batch: Tensor, level: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     """The transpose of ``gather``: one [B, C, H_l, W_l] per level."""
     channel = torch.arange(index.shape[1], device=index.device)[None, :, None]
     cell = index.to(torch.int64)

@@ -1,6 +1,7 @@
 """The mean of the whole cells of a rounded bin: RoI Pooling as Caffe and torchvision round it.
 
-    R_i = [⌊iβ⌋ + lo, ⌈(i+1)β⌉ + lo) clipped to the map,   lo a whole number;   tap = 1/|R_i| inside, an empty bin gives 0
+    R_i = [⌊iβ⌋ + lo, ⌈(i+1)β⌉ + lo) clipped to the map,   lo a whole number
+    tap = 1/|R_i| inside, an empty bin gives 0
 
 The same R_i is what max pooling takes its maximum over. Piecewise constant in the box: no gradient.
 """

@@ -1,6 +1,7 @@
 """The mean of the whole cells of a half-open bin: RoI Pooling as the explainer articles round it.
 
-    R_i = [⌊lo + iβ⌋, max(⌊lo + (i+1)β⌋, ⌊lo + iβ⌋ + 1)) clipped to the map;   tap = 1/|R_i| inside, an empty bin gives 0
+    R_i = [⌊lo + iβ⌋, max(⌊lo + (i+1)β⌋, ⌊lo + iβ⌋ + 1)) clipped to the map
+    tap = 1/|R_i| inside, an empty bin gives 0
 
 Every bin has at least one cell before clipping, so a RoI smaller than its grid repeats cells. No gradient to the box.
 """

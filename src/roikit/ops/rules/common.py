@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def edges(lo: Tensor, size: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """lo [R, 1], β [R, 1], iβ and (i+1)β [R, bins]: computed in this order, as torchvision does, in the boxes' dtype."""
+    """lo [R, 1], β [R, 1], iβ and (i+1)β [R, bins], in the boxes' dtype and in torchvision's order of operations."""
     beta = (size / bins)[:, None]
     steps = torch.arange(bins + 1, device=lo.device).to(lo.dtype)
     return lo[:, None], beta, steps[:-1] * beta, steps[1:] * beta
