@@ -188,15 +188,16 @@ def _box(
     bbox = annotation["bbox"]
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
         raise DataError(f"{where}: bbox {str(bbox)[:60]} is not four finite numbers [x, y, width, height]")
+    x, y, width, height = bbox
+    degenerate = width <= 0 or height <= 0  # dropped whatever else it says
     area = annotation.get("area")
-    if area is not None and not (_is_number(area) and area >= 0):
+    if not degenerate and area is not None and not (_is_number(area) and area >= 0):
         raise DataError(f"{where}: area {area!r} is not a number of at least 0")
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd {crowd!r} is not 0 or 1")
-    x, y, width, height = bbox
     segmentation = annotation.get("segmentation") if masks else None
-    if masks and width > 0 and height > 0:
+    if masks and not degenerate:
         if segmentation is None:
             raise DataError(f"{where}: missing key 'segmentation', and masks were asked for")
         if item.size is None:
@@ -211,7 +212,7 @@ def _box(
         area=area,
         iscrowd=int(crowd),
         segmentation=segmentation,
-        degenerate=width <= 0 or height <= 0,
+        degenerate=degenerate,
     )
     return item, box
 

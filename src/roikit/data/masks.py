@@ -70,7 +70,10 @@ def _compressed_total(counts: str | bytes) -> int | None:
     groups of 5 bits, lowest first, bit 6 says that another follows; from the third on it is the difference to the
     number before the last.
     """
-    data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    try:
+        data = counts.encode("ascii") if isinstance(counts, str) else counts
+    except UnicodeEncodeError:
+        return None
     numbers: list[int] = []
     position = 0
     while position < len(data):

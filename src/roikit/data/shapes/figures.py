@@ -228,6 +228,8 @@ def _spider(rng: Generator) -> list[Part]:
 def _moth(rng: Generator) -> list[Part]:
     """Two pairs of broad wings on a slim body, feelers with knobs."""
     parts: list[Part] = []
+    facing = -90 + uniform(rng, -25, 25)
+    head = along((0, -0.36), facing, 0.17)
     for side in (-1, 1):
         away = 0 if side > 0 else 180
         lower = away + side * uniform(rng, 15, 60)
@@ -240,8 +242,8 @@ def _moth(rng: Generator) -> list[Part]:
             parts.append(Part(Polygon(edge, 0.06), tone))
         feeler, knob, _ = _limb(
             rng,
-            (0.06 * side, -0.58),
-            -90 + side * uniform(rng, 10, 40),
+            along(head, facing + 60 * side, 0.1),
+            facing + side * uniform(rng, 10, 40),
             0.2,
             0.2,
             side * uniform(rng, -20, 50),
@@ -253,9 +255,9 @@ def _moth(rng: Generator) -> list[Part]:
     parts += [
         Part(Capsule((0, 0.1), tail, 0.12, 0.06), 0.9),
         Part(Capsule((0, -0.35), (0, 0.15), 0.13, 0.13), 1.0),
-        Part(Ellipse((0, -0.52), 0.17, 0.17), 1.12),
+        Part(Ellipse(head, 0.17, 0.17), 1.12),
     ]
-    return parts + _eyes((0, -0.56), -90, 0.08, 0.055)
+    return parts + _eyes(along(head, facing, 0.04), facing, 0.08, 0.055)
 
 
 def _lizard(rng: Generator) -> list[Part]:
