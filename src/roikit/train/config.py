@@ -41,10 +41,14 @@ class DataConfig:
     """Probability of a vertical flip."""
 
     scale: tuple[float, float] = (1.0, 1.0)
-    """Smallest and largest factor by which a training image is resized at random."""
+    """Least and greatest factor by which a training image is resized at random; needs crop, since the detector
+    resizes every image to model.min_size anyway."""
+
+    crop: tuple[int, int] | None = None
+    """Height and width in pixels of a random cut-out of the resized training image; smaller ones are padded, grey."""
 
     colour: float = 0.0
-    """Strength of random brightness, contrast, saturation and hue; 0 is off, 1 strong."""
+    """Brightness, contrast and saturation of training images change by up to this share, hue by a tenth; 0 is off."""
 
 
 @dataclass
@@ -203,6 +207,8 @@ def validate(config: TrainConfig) -> None:
         ("data.flip", 0 <= data.flip <= 1, "between 0 and 1"),
         ("data.vertical_flip", 0 <= data.vertical_flip <= 1, "between 0 and 1"),
         ("data.scale", 0 < low <= high, "two factors above 0, the smaller first"),
+        ("data.crop", data.crop is None or min(data.crop) >= 1, "a height and a width in pixels"),
+        ("data.crop", data.crop is not None or low == high, "given where data.scale varies (else scale has no effect)"),
         ("data.colour", data.colour >= 0, "0 or more"),
         ("model.channels", config.model.channels >= 1, "at least 1"),
         ("model.min_size", 1 <= config.model.min_size <= config.model.max_size, "at least 1 and at most max_size"),

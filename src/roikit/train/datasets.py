@@ -46,5 +46,11 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
     if main:
         for dataset in (train_set, eval_set):
             print("\n  ".join(dataset.report.lines()), flush=True)
-    transform = train_transform(flip=data.flip, vertical_flip=data.vertical_flip, scale=data.scale, colour=data.colour)
+    transform = train_transform(
+        flip=data.flip,
+        vertical_flip=data.vertical_flip,
+        scale=data.scale,
+        crop=data.crop,
+        colour=data.colour,
+    )
     return train_set, eval_set, transform
