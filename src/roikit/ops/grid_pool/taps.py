@@ -95,8 +95,10 @@ def _differentiation(own: str, names: tuple[str, str, str]) -> tuple[Any, Any]:
         wanted = ctx.needs_input_grad
         found = []
         for i, name in enumerate(names):
-            need = wanted[i] if not isinstance(wanted[i], (list, tuple)) else any(wanted[i])
-            found.append(_derivative(name, t, fixed, ctx.shapes, ctx.last) if need else None)
+            if name == "maps" and not any(wanted[i]):
+                found.append([None] * ctx.levels)  # torch wants a list where a list was given
+            else:
+                found.append(_derivative(name, t, fixed, ctx.shapes, ctx.last) if wanted[i] else None)
         return (*found, *[None] * (4 + ctx.extra))
 
     return backward, save
