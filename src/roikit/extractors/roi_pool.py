@@ -8,7 +8,7 @@ from typing import Literal
 from ..boxes import Scale
 from ..ops import geometry
 from ..ops.maps import Maps, as_maps
-from ..ops.max_pool import winners
+from ..ops.max_pool import max_pool
 from ..weights import RegionWeights, Selection, Separable
 from .base import Boxes, RegionExtractor
 
@@ -59,7 +59,8 @@ class RoIPool(RegionExtractor):
             axes = geometry.axes(geometry.corners(cells), self.output_size, "cells_floor")
         if self.mode == "average":
             return Separable(*axes, rois)
-        return Selection(winners(as_maps(features), rois, *axes), rois)
+        values, index = max_pool(as_maps(features), rois, *axes)
+        return Selection(index, rois, values, features)
 
     def settings(self) -> dict[str, object]:
         return {"mode": self.mode, "rounding": self.rounding}

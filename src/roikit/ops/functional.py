@@ -15,7 +15,7 @@ from ..boxes import Rois, Scale
 from . import geometry
 from .grid_pool import pool
 from .maps import as_maps, geometry_dtype
-from .max_pool import gather, winners
+from .max_pool import max_pool
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -88,8 +88,7 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
     size = pair(output_size)
     maps, rois, cells = _read(input, boxes, spatial_scale)
     rows, cols = geometry.axes(geometry.rounded(cells.detach()), size, "cells")
-    index = winners(maps, rois, rows, cols)
-    return gather(maps, index, rois.batch, rois.level)
+    return max_pool(maps, rois, rows, cols)[0]
 
 
 def _read(input: Tensor, boxes: Boxes, spatial_scale: Scale) -> tuple[list[Tensor], Rois, Tensor]:

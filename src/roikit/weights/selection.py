@@ -20,14 +20,20 @@ class Selection(RegionWeights):
     Args:
         index: int32 ``Tensor[R, C, h, w]``, the cell v·W + u of the RoI's own map; -1 gives 0.
         rois: which image and level each region is read from.
+        pooled, source: what choosing found on the way: the values, and the features they were chosen from.
 
-    ``pool`` gathers at the chosen cells (from whichever features it is given); its derivative scatters there.
+    ``pool`` gathers at the chosen cells, from whichever features it is given; of ``source`` it has the result already.
+    Its derivative scatters to the chosen cells.
     """
 
     index: Tensor
     rois: Rois
+    pooled: Tensor | None = None
+    source: Maps | None = None
 
     def pool(self, features: Maps) -> Tensor:
+        if self.pooled is not None and features is self.source:
+            return self.pooled
         maps = as_maps(features)
         if maps[0].shape[1] != self.index.shape[1]:
             raise ValueError(

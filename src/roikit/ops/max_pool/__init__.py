@@ -1,5 +1,5 @@
-"""Max pooling as a selection: find the winning cell of each bin and channel, then gather there."""
+"""Max pooling as a selection: the winning cell of each bin and channel. Its derivatives gather and scatter there."""
 
-from .api import gather, winners
+from .api import gather, max_pool
 
-__all__ = ["gather", "winners"]
+__all__ = ["gather", "max_pool"]

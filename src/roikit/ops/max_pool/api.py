@@ -1,4 +1,7 @@
-"""``roikit::max_winners`` (no derivative); ``max_gather`` and ``max_scatter`` (each other's derivative)."""
+"""``roikit::max_pool`` (values and winners), and ``max_scatter`` and ``max_gather`` at given winners.
+
+The derivative of the values scatters to the winners, and scatter and gather are each other's derivative: closed.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +33,38 @@ def _flat(x: Tensor) -> np.ndarray:
     return x.detach().to(_wide(x.dtype)).contiguous().flatten(2).numpy()
 
 
-def _winners(maps, batch, level, row_window, col_window):
+def _pool(maps, batch, level, row_window, col_window):
     if not _numba(maps[0].device):
-        return reference.winners(maps, batch, level, row_window, col_window)
+        index = reference.winners(maps, batch, level, row_window, col_window)
+        return reference.gather(maps, index, batch, level), index
     from .. import layout, threads
     from . import cpu
 
-    shape = (batch.shape[0], maps[0].shape[1], row_window.shape[1], col_window.shape[1])
-    out = memory.empty(shape, torch.int32)
+    count, channels = batch.shape[0], maps[0].shape[1]
+    shape = (count, channels, row_window.shape[1], col_window.shape[1])
+    values, index = memory.empty(shape, _wide(maps[0].dtype)), memory.empty(shape, torch.int32)
     windows = [np.ascontiguousarray(t.numpy()) for t in (row_window, col_window)]
+    into = (values.flatten(2).numpy(), index.flatten(2).numpy())
     for at, x in enumerate(maps):
-        source = layout.channels_last(x)
-        threads.split(cpu.winners, shape[0], source, batch.numpy(), level.numpy(), at, *windows, out.numpy(), grain=4)
-    return out
+        given = (layout.channels_last(x), batch.numpy(), level.numpy(), at, *windows, channels + 16, *into)
+        threads.split(cpu.select, count, *given, grain=4)
+    return values if values.dtype == maps[0].dtype else values.to(maps[0].dtype), index
 
 
-def _winners_fake(maps, batch, level, row_window, col_window):
+def _pool_fake(maps, batch, level, row_window, col_window):
     shape = (batch.shape[0], maps[0].shape[1], row_window.shape[1], col_window.shape[1])
-    return batch.new_empty(shape, dtype=torch.int32)
+    return maps[0].new_empty(shape), batch.new_empty(shape, dtype=torch.int32)
+
+
+def _pool_save(ctx, inputs, output):
+    maps, batch, level, _, _ = inputs
+    ctx.save_for_backward(output[1], batch, level)
+    ctx.mark_non_differentiable(output[1])
+    ctx.shapes = [size for x in maps for size in x.shape]
+
+
+def _pool_backward(ctx, grad, _):
+    return _max_scatter(grad, *ctx.saved_tensors, ctx.shapes), None, None, None, None
 
 
 def _gather(maps, index, batch, level):
@@ -109,10 +126,13 @@ def _scatter_backward(ctx, grads):
     return _max_gather(list(grads), *ctx.saved_tensors), None, None, None, None
 
 
-_max_winners = operator(
-    "max_winners(Tensor[] maps, Tensor batch, Tensor level, Tensor row_window, Tensor col_window) -> Tensor",
-    _winners, _winners_fake,
-)  # fmt: skip
+_max_pool = operator(
+    "max_pool(Tensor[] maps, Tensor batch, Tensor level, Tensor row_window, Tensor col_window) -> (Tensor, Tensor)",
+    _pool,
+    _pool_fake,
+    _pool_backward,
+    _pool_save,
+)
 _max_gather = operator(
     "max_gather(Tensor[] maps, Tensor index, Tensor batch, Tensor level) -> Tensor",
     _gather, _gather_fake, _gather_backward, _gather_save,
@@ -123,8 +143,8 @@ _max_scatter = operator(
 )  # fmt: skip
 
 
-def winners(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> Tensor:
-    """The winning cell v·W + u of each bin and channel.
+def max_pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> tuple[Tensor, Tensor]:
+    """The largest feature of each bin and channel, and the cell it was found in.
 
     Args:
         maps: one ``Tensor[B, C, H_l, W_l]`` per level.
@@ -132,12 +152,15 @@ def winners(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> Tenso
         rows, cols: axes with a rule of whole cells; their windows are what the maximum is taken over.
 
     Returns:
-        int32 ``Tensor[R, C, h, w]``; -1 where a bin is empty. Ties go to the first cell in raster order.
+        ``Tensor[R, C, h, w]``, differentiable in the maps, and int32 ``Tensor[R, C, h, w]``, the winning cell v·W + u;
+        an empty bin gives 0 and -1. Ties go to the first cell in raster order; a NaN never wins over a number.
     """
-    maps = [_without_tangent(x) for x in maps] if needs_plain_torch() else [x.detach() for x in maps]
     row_window = taps_of(rows, rois.level, [x.shape[2] for x in maps])[1]
     col_window = taps_of(cols, rois.level, [x.shape[3] for x in maps])[1]
-    return _max_winners(maps, rois.batch, rois.level, row_window, col_window)
+    if not needs_plain_torch():
+        return _max_pool(list(maps), rois.batch, rois.level, row_window, col_window)
+    index = _max_pool([_without_tangent(x) for x in maps], rois.batch, rois.level, row_window, col_window)[1]
+    return reference.gather(maps, index, rois.batch, rois.level), index
 
 
 def _without_tangent(x: Tensor) -> Tensor:

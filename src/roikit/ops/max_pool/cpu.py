@@ -11,18 +11,20 @@ from .. import jit
 def _better(best, which, source, s, cell, n):
     for c in range(n):
         value = source[s + c]
-        if value > best[c]:
-            best[c] = value
-            which[c] = cell
+        wins = value > best[c]
+        best[c] = value if wins else best[c]
+        which[c] = cell if wins else which[c]
 
 
 @jit.kernel
-def winners(start, stop, x, batch, level, this, row_window, col_window, out):
-    """x [B, H, W, C], channels-last; out int32 [R, C, h, w]."""
+def select(start, stop, x, batch, level, this, row_window, col_window, pitch, values, index):
+    """x [B, H, W, C], channels-last; values and int32 index [R, C, h·w]. ``pitch`` is C and some padding, so that lines
+    do not fall into the same cache sets when they are turned."""
     _, height, width, channels = x.shape
-    h, w = out.shape[2], out.shape[3]
+    h, w = row_window.shape[1], col_window.shape[1]
+    bins = h * w
     source = x.reshape(-1)
-    best, which = np.empty(channels, x.dtype), np.empty(channels, np.int32)
+    best, which = np.empty((bins, pitch), x.dtype), np.empty((bins, pitch), np.int32)
     n = np.uintp(channels)
     for r in range(start, stop):
         if level[r] != this:
@@ -32,18 +34,22 @@ def winners(start, stop, x, batch, level, this, row_window, col_window, out):
             v0, v1 = np.int64(row_window[r, i, 0]), np.int64(row_window[r, i, 1])
             for j in range(w):
                 u0, u1 = np.int64(col_window[r, j, 0]), np.int64(col_window[r, j, 1])
+                k = i * w + j
                 if v1 <= v0 or u1 <= u0:
-                    out[r, :, i, j] = -1
+                    best[k] = 0
+                    which[k] = -1
                     continue
-                # All -∞ or NaN: the first cell, as an argmax gives it.
-                best[:] = -np.inf
-                which[:] = np.int32(v0 * width + u0)
+                # A bin of nothing but NaN or -∞ keeps its first cell, as an argmax does.
+                best[k] = -np.inf
+                which[k] = np.int32(v0 * width + u0)
                 for v in range(v0, v1):
                     for u in range(u0, u1):
                         cell = v * width + u
-                        _better(best, which, source, np.uintp((image + cell) * channels), np.int32(cell), n)
-                for c in range(channels):
-                    out[r, c, i, j] = which[c]
+                        _better(best[k], which[k], source, np.uintp((image + cell) * channels), np.int32(cell), n)
+        for c in range(channels):
+            for k in range(bins):
+                values[r, c, k] = best[k, c]
+                index[r, c, k] = which[k, c]
 
 
 @jit.kernel
