@@ -1,6 +1,7 @@
 """Every wrong argument: one message that says what, and what to do."""
 
 import pytest
+import torch
 from torch import nn
 
 import roikit
@@ -49,3 +50,41 @@ def test_wrong_value(tiny, arguments, message):
 def test_wrong_setting(tiny, arguments, message):
     with pytest.raises(TypeError, match=message):
         tiny(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            dict(labels=torch.tensor([1, 4])),
+            r"target 0: labels must be from 1 to 3 \(num_classes=4 .* there are \[1, 4\]",
+        ),
+        (dict(labels=torch.tensor([0, 1])), "background, which is 0"),
+        (dict(labels=torch.tensor([1])), r"target 0: 2 boxes, but labels of shape \[1\]"),
+        (dict(boxes=torch.zeros(2, 5)), r"must be a float Tensor\[N, 4\], not torch.float32 of \[2, 5\]"),
+        (dict(boxes=torch.ones(2, 4, dtype=torch.int64)), "float Tensor.*torch.int64"),
+        (dict(masks=torch.zeros(2, 32, 64)), r"masks must have shape \[2, 64, 64\], not \[2, 32, 64\]"),
+        (dict(masks=None), "target 0 has no 'masks': it has 'boxes', 'labels'"),
+    ],
+)
+def test_wrong_target(tiny, batch, change, message):
+    images, targets = batch
+    model = tiny("mask")
+    targets[0] = {key: value for key, value in (targets[0] | change).items() if value is not None}
+    for call in (lambda: model(images, targets), lambda: model(images, targets=targets)):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_targets_are_not_read_in_evaluation(tiny, batch):
+    model = tiny().eval()
+    with torch.no_grad():
+        assert len(model(batch[0], [{"boxes": torch.zeros(0, 4)}] * 2)) == 2
+
+
+def test_missing_targets(tiny, batch):
+    model = tiny()
+    with pytest.raises(ValueError, match="training needs targets"):
+        model(batch[0])
+    with pytest.raises(ValueError, match="2 images, but 1 targets"):
+        model(batch[0], batch[1][:1])

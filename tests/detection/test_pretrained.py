@@ -13,6 +13,7 @@ from torchvision.models._api import WeightsEnum
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, maskrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
+import roikit
 from roikit.detection import faster_rcnn, mask_rcnn
 
 SMALL = dict(num_classes=4, channels=16, fc_dim=32)
@@ -119,6 +120,8 @@ def published(request, monkeypatch):
 def test_coco_weights_give_torchvisions_outputs(published):
     build, reference, state = published
     model = build(weights="coco", **SIZES).eval()
+    pools = [module for module in model.modules() if isinstance(module, roikit.RoIAlign)]
+    assert not any(pool.aligned for pool in pools)  # as these weights were trained
     image = [torch.rand(3, 96, 96)]
     with torch.no_grad():
         maps, expected = model.backbone(image[0][None]), reference.backbone(image[0][None])
@@ -127,6 +130,10 @@ def test_coco_weights_give_torchvisions_outputs(published):
         mine, theirs = model(image)[0], reference(image)[0]
     for key in theirs:
         torch.testing.assert_close(mine[key], theirs[key], atol=1e-2, rtol=1e-3)
+
+    again = build(built=model.build_info, **SIZES)
+    again.load_state_dict(model.state_dict(), strict=True)
+    assert not any(module.aligned for module in again.modules() if isinstance(module, roikit.RoIAlign))
 
     other = build(weights="coco", num_classes=4).state_dict()
     same = [key for key in state if other[key].shape == state[key].shape and "running_var" not in key]

@@ -18,6 +18,7 @@ from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps,
 from .necks import NECKS
 from .pooling import default_extractor, pool_from, pooled_channels
 from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
+from .targets import CheckTargets
 
 
 def faster_rcnn(
@@ -71,7 +72,7 @@ def faster_rcnn(
 
     Raises:
         ValueError: an unknown backbone, neck or weights; fewer than two classes; an extractor, anchors or weights
-            that do not fit.
+            that do not fit; in training, targets that do not fit (the image is named).
         TypeError: an unknown setting.
 
     Example:
@@ -196,6 +197,7 @@ def _build(design: Design, aligned: bool) -> Any:
     model.roi_heads.box_roi_pool = pool_from(neck, design.extractor)
     if set(neck.rpn_maps) != set(neck.strides):
         model.rpn.register_forward_pre_hook(SelectMaps(neck.rpn_maps))
+    model.register_forward_pre_hook(CheckTargets(design.num_classes, design.masks), with_kwargs=True)
     if coco is not None:
         load_coco(model, coco, design.num_classes)
     model.build_info = build_info | {"aligned": aligned}
