@@ -77,6 +77,9 @@ def coco_metrics(
         backend="faster_coco_eval",
         extended_summary=True,  # the precision array, from which the numbers per class are read without a second pass
         max_detection_thresholds=[1, 10, 100],
+        # pycocotools' thresholds; torchmetrics' own are in float32, where a recall of 0.3 falls short of 0.30000001
+        iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+        rec_thresholds=np.linspace(0, 1, 101).tolist(),
         sync_on_compute=False,  # the caller has gathered every process's detections
     )
     metric.warn_on_many_detections = False
