@@ -13,7 +13,7 @@ from roikit.train.runfolder import RunFolder
 def draw(run: RunFolder, config: TrainConfig, dataset: Any) -> list[Path]:
     """predictions.png and weights.png; the run is complete without them, so a failure is one line, not an error."""
     try:
-        from roikit.analysis.pictures import draw_predictions, draw_weights
+        from roikit.analysis.pictures import picture_predictions, picture_weights
     except ImportError as error:
         print(f"no pictures: {error}", file=sys.stderr)
         return []
@@ -21,7 +21,7 @@ def draw(run: RunFolder, config: TrainConfig, dataset: Any) -> list[Path]:
 
     model, _, _ = load_trained(run.path)
     files = []
-    for name, function in (("predictions.png", draw_predictions), ("weights.png", draw_weights)):
+    for name, function in (("predictions.png", picture_predictions), ("weights.png", picture_weights)):
         path = run.path / name
         try:
             function(model, dataset, path)
