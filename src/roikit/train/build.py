@@ -51,14 +51,13 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
     elif config.mask_extractor is not None:
         raise RunError("mask_extractor: needs model.masks true")
-    clash = sorted(set(model.options) & set(arguments))
+    clash = sorted(set(model.options) & {*arguments, "built"})
     if clash:
         raise RunError(f"model.options: {clash[0]!r} has a key of its own; give it there")
-    if built is not None:
-        arguments |= {"weights": None, "norm": built["norm"]}
-    options = {**model.options, **({"trainable_layers": built["trainable_layers"]} if built else {})}
     try:
-        detector = (detection.mask_rcnn if model.masks else detection.faster_rcnn)(**arguments, **options)
+        detector = (detection.mask_rcnn if model.masks else detection.faster_rcnn)(
+            **arguments, **model.options, built=built
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"model: {error}") from None
     if config.channels_last:
