@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("ROIKIT_CACHE")
-    os.environ["ROIKIT_CACHE"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["ROIKIT_CACHE"]
-    else:
-        os.environ["ROIKIT_CACHE"] = before
+@pytest.fixture(scope="session")
+def cache_of_the_session(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(cache_of_the_session):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROIKIT_CACHE", str(cache_of_the_session))
+        yield cache_of_the_session
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,12 @@ def test_layouts(tmp_path, split, file, images):
     assert len(splits_of(tmp_path)) == 1
 
 
+def test_other_files_of_cocos_folder_are_no_splits(tmp_path):
+    for name in ("captions_val2017", "person_keypoints_val2017", "instances_val2017"):
+        write_coco(tmp_path, coco_data(), f"annotations/{name}.json", "val2017")
+    assert splits_of(tmp_path) == ["val2017"]
+
+
 def test_split_in_the_name_of_a_file(tmp_path):
     for split in ("train", "val"):
         write_coco(tmp_path, coco_data(), f"labels_{split}.json", f"{split}")

@@ -33,12 +33,10 @@ def coco_file(folder: Path, split: str) -> Path | None:
 
 def coco_splits(folder: Path) -> list[str]:
     """Names of the splits that a COCO folder has annotation files for."""
-    found = [
-        file.stem.removeprefix("instances_")
-        for pattern in ("annotations/*.json", "*.json")
-        for file in sorted(folder.glob(pattern))
-    ]
-    return found + [file.parent.name for file in sorted(folder.glob("*/_annotations.coco.json"))]
+    files = [file.stem for pattern in ("annotations/*.json", "*.json") for file in sorted(folder.glob(pattern))]
+    # COCO's own folder has captions and keypoints beside the instances
+    instances = [stem.removeprefix("instances_") for stem in files if stem.startswith("instances_")]
+    return (instances or files) + [file.parent.name for file in sorted(folder.glob("*/_annotations.coco.json"))]
 
 
 def read_coco(file: Path, split: str, *, masks: bool = False, progress: Progress | None = None) -> DetectionDataset:

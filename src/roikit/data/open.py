@@ -25,7 +25,8 @@ def open_dataset(
     Args:
         path: one of
 
-            - `"shapes"` or `"shapes:LEVEL"`: drawn on first use and kept in the cache folder (`roikit.data.shapes`)
+            - `"shapes"` or `"shapes:LEVEL"`: drawn on first use and kept in the cache folder (`roikit.data.shapes`);
+              a folder of that name is `"./shapes"`
             - a COCO folder: `annotations/instances_{split}.json`, `annotations/{split}.json`, `{split}.json` or
               `{split}/_annotations.coco.json`, with COCO's own years (`instances_train2017.json`, `train2017/`) found
               for `train`; the images in `images/{split}`, `{split}`, `images` or the folder itself
@@ -79,9 +80,8 @@ def _open_shapes(name: str, split: str, masks: bool, progress: Progress | None) 
     folder = shapes_folder(level, progress=progress)
     dataset = _open_folder(folder, split, masks, None, progress)
     dataset.report.source = f"shapes:{level.name} ({split})"
-    if level.about:
-        dataset.report.notes.append(level.about)
-    dataset.report.notes.append(f"drawn by roikit, kept in {folder}")
+    about = f"{level.about}; " if level.about else ""
+    dataset.report.notes.append(f"{about}drawn by roikit, kept in {folder}")
     return dataset
 
 
