@@ -17,6 +17,7 @@ import roikit
         (dict(backbone="vit_tiny_patch16_224"), r"at least two strides.*\[16, 16, 16\]"),
         (dict(backbone="vit_tiny_patch16_224", neck="c5"), "cannot be dilated to stride 16"),
         (dict(backbone_options={"nonsense": 1}), "timm cannot build 'resnet10t'.*nonsense"),
+        (dict(built={"norm": "batch"}), "built must be the build_info of a detector, but it has no 'aligned'"),
         (dict(neck="pan"), "unknown neck 'pan': choose one of 'fpn', 'c5'"),
         (dict(weights="lvis"), "unknown weights 'lvis': choose one of None, 'imagenet', 'coco'"),
         (dict(norm="group"), "unknown norm 'group'"),

@@ -99,6 +99,7 @@ def test_cached_imagenet_weights_load_without_a_network(no_network, monkeypatch,
 
     # what build_info says builds it again, with neither weights nor network
     again = faster_rcnn("resnet10t", weights="imagenet", built=model.build_info, **SMALL)
+    assert again.build_info == model.build_info
     again.load_state_dict(model.state_dict(), strict=True)
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
 

@@ -99,6 +99,7 @@ def faster_rcnn(
             settings=settings,
         ),
         aligned,
+        built,
     )
 
 
@@ -157,6 +158,7 @@ def mask_rcnn(
             settings=settings,
         ),
         aligned,
+        built,
     )
 
 
@@ -166,10 +168,13 @@ def _as_built(
     """Whether default extractors are aligned; then the other arguments as given, or as they came out in ``built``."""
     if built is None:
         return weights != "coco", weights, norm, trainable_layers
+    missing = {"aligned", "norm", "trainable_layers", "weights"} - set(built)
+    if missing:
+        raise ValueError(f"built must be the build_info of a detector, but it has no {min(missing)!r}: {dict(built)}")
     return built["aligned"], None, built["norm"], built["trainable_layers"]
 
 
-def _build(design: Design, aligned: bool) -> Any:
+def _build(design: Design, aligned: bool, built: Mapping[str, Any] | None) -> Any:
     body, coco, build_info = _body(design)
     neck = NECKS[design.neck](body, design.channels)
     anchors = anchor_generator(
@@ -200,7 +205,7 @@ def _build(design: Design, aligned: bool) -> Any:
     model.register_forward_pre_hook(CheckTargets(design.num_classes, design.masks), with_kwargs=True)
     if coco is not None:
         load_coco(model, coco, design.num_classes)
-    model.build_info = build_info | {"aligned": aligned}
+    model.build_info = build_info | {"aligned": aligned} | ({"weights": built["weights"]} if built else {})
     return model
 
 
