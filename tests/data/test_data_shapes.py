@@ -255,6 +255,17 @@ def test_no_space_left(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def _killed(*_):
+    os.kill(os.getpid(), 9)
+
+
+def test_a_drawing_process_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "_draw_some", _killed)
+    with pytest.raises(DataError, match=r"drawing tiny failed \(one of its processes was killed\)"):
+        shapes_folder(TINY, processes=2, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_says_what_was_drawn(tmp_path):
     folder = shapes_folder(TINY, processes=1, root=tmp_path)
     data = json.loads((folder / "annotations" / "instances_val.json").read_text())

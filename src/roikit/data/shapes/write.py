@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -92,6 +93,8 @@ def shapes_folder(
                 raise
     except OSError as error:
         raise DataError(f"{root}: drawing {level.name} failed ({error.strerror or error})") from error
+    except BrokenProcessPool:
+        raise DataError(f"{root}: drawing {level.name} failed (one of its processes was killed)") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
