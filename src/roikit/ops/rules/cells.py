@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,8 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
     if not (abs(lo) < math.inf and abs(beta) < math.inf):
         index[0], weight[0] = 0, math.nan
         return 1
-    first = int(min(max(math.floor(near) + lo, 0.0), float(cells)))
-    stop = int(min(max(math.ceil(far) + lo, 0.0), float(cells)))
+    first = int(min(max(np.floor(near) + lo, 0.0), float(cells)))
+    stop = int(min(max(np.ceil(far) + lo, 0.0), float(cells)))
     n = 0
     for u in range(first, stop):
         index[n], weight[n] = u, 1.0 / (stop - first)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,10 +28,10 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
     if not (abs(lo) < math.inf and abs(beta) < math.inf):
         index[0], weight[0] = 0, math.nan
         return 1
-    begin = math.floor(lo + near)
-    end = max(math.floor(lo + far), begin + 1)
-    first = int(min(max(float(begin), 0.0), float(cells)))
-    stop = int(min(max(float(end), 0.0), float(cells)))
+    begin = np.floor(lo + near)  # not math's, which gives an int64: a huge RoI does not fit one
+    end = max(np.floor(lo + far), begin + 1)
+    first = int(min(max(begin, 0.0), float(cells)))
+    stop = int(min(max(end, 0.0), float(cells)))
     n = 0
     for u in range(first, stop):
         index[n], weight[n] = u, 1.0 / (stop - first)

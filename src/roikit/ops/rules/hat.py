@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,20 +63,19 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
     if not (abs(lo) < math.inf and abs(beta) < math.inf):
         index[0], weight[0] = 0, math.nan
         return 1
-    count = float(samples) if samples > 0 else float(math.ceil(beta))
+    count = float(samples) if samples > 0 else np.ceil(beta)
     if count <= 0:
         return 0
     step = beta / count
     start = lo + near
     first, last = 0.0, count
     if step > 0:  # only the samples on [-1, N] matter, and a huge RoI has very many
-        first = max(first, math.floor((-1.0 - start) / step - 0.5))
-        last = min(last, math.ceil((cells - start) / step + 0.5))
+        first = max(first, np.floor((-1.0 - start) / step - 0.5))
+        last = min(last, np.ceil((cells - start) / step + 0.5))
     n = 0
-    s = first
-    while s < last:
-        v = start + (s + 0.5) * step
-        s += 1.0
+    # Counted in whole numbers: beyond 2**53 a float does not grow by adding 1. Adaptive samples lie at least half a cell apart.
+    for s in range(int(min(last - first, float(max(samples, 2 * cells + 4))))):
+        v = start + (first + s + 0.5) * step
         if v < -1.0 or v > cells:
             continue
         v = min(max(v, 0.0), cells - 1.0)

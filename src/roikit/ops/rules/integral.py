@@ -7,23 +7,27 @@ s0, s1, s2 = clip((-1-p)/β, 0, 1), clip(-p/β, 0, 1), clip((1-p)/β, 0, 1),
 
     tap = (s1 - s0)(1 + p + β(s0 + s1)/2) + (s2 - s1)(1 - p - β(s1 + s2)/2)
 
-Exactly differentiable in lo and size.
+Exactly differentiable in lo and size. A bin narrower than ``LEAST`` cells counts as one of no size: 1/β³, which the
+second derivative needs, would overflow.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .common import clip_window, edges, per_roi
 
+LEAST = 1e-10
+
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
     lo, beta, near, _ = edges(lo, size, bins)
     start = lo + near
-    some = beta > 0
+    some = beta > LEAST
     length = torch.where(some, beta, torch.ones_like(beta))[..., None]  # [R, 1, 1]
     cell = torch.arange(width, device=lo.device)
     p = start[..., None] - cell.to(start.dtype)  # [R, bins, width]
@@ -42,11 +46,11 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
     if not (abs(lo) < math.inf and abs(beta) < math.inf):
         index[0], weight[0] = 0, math.nan
         return 1
-    if beta <= 0:
+    if beta <= LEAST:
         return 0
     start = lo + near
-    first = int(max(0.0, min(math.floor(start), float(cells))))
-    stop = int(max(0.0, min(math.ceil(start + beta) + 1.0, float(cells))))
+    first = int(max(0.0, min(np.floor(start), float(cells))))
+    stop = int(max(0.0, min(np.ceil(start + beta) + 1.0, float(cells))))
     n = 0
     for u in range(first, stop):
         p = start - u
