@@ -75,9 +75,9 @@ def text_width(text: str, size: float) -> float:
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("sans"))
-    font.set_size(size, 72)
+    font.set_size(10 * size, 72)  # large, so that hinting does not round the widths of letters
     font.set_text(text)
-    return font.get_width_height()[0] / 64
+    return font.get_width_height()[0] / 640
 
 
 def as_array(image: Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .canvas import INK, class_colour, panel, text_width
 
-FONT = 7.0  # points
+FONT = 7.5  # points
 DASHES = (0, (3.2, 1.6))
 MANY = 12  # boxes; above, lines are thinner and names smaller, or left out
 
@@ -102,7 +102,7 @@ def _labels(axes: Any, shown: Shown, point: float, rows: int, columns: int) -> N
             texts.append(mark + score.lstrip("0"))
         place = None
         for text in texts:
-            wide = text_width(text, size) * point + 0.5 * size * point
+            wide = (1.04 * text_width(text, size) + 0.6 * size) * point
             x = min(max(x1, 0), columns - wide)
             spots = [(x, y1 - tall), (x, y2), (x, y1)] if len(shown.labels) <= MANY else [(x, y1 - tall), (x, y1)]
             free = [
@@ -120,7 +120,7 @@ def _labels(axes: Any, shown: Shown, point: float, rows: int, columns: int) -> N
         colour = class_colour(shown.labels[i])
         face, ink = (colour, INK) if shown.good[i] else ("#14171a", colour)
         axes.add_patch(Rectangle((x, y), wide, tall, facecolor=face, edgecolor="none", alpha=0.92, zorder=3))
-        axes.text(x + 0.25 * size * point, y + tall / 2, text, fontsize=size, color=ink, va="center_baseline", zorder=4)
+        axes.text(x + 0.3 * size * point, y + tall / 2, text, fontsize=size, color=ink, va="center_baseline", zorder=4)
 
 
 def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
