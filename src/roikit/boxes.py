@@ -83,7 +83,11 @@ class Rois:
                 f"boxes must be a Tensor[R, 5], a list of Tensor[N, 4] or Rois, not {type(boxes).__name__}"
             )
         rois._check_values(batch_size, levels)
-        return rois
+        if checkable(rois.boxes):
+            return rois
+        # One coordinate that is not finite makes its box NaN, and so, whatever the method, its features.
+        spoilt = (rois.boxes.detach() * 0).sum(1, keepdim=True)
+        return dataclasses.replace(rois, boxes=rois.boxes + spoilt)
 
     def _check_values(self, batch_size: int, levels: int) -> None:
         if not len(self) or not checkable(self.boxes):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import backend, memory, rules
+from .. import backend, indices, memory, rules
 from . import reference
 
 
@@ -85,7 +85,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
     h, w = geometry.bins
     channels, count = maps[0].shape[1], geometry.batch.shape[0]
-    kernels = _cpu(maps[0].device)
+    indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
         return reference.pool([x.to(_wide(dtype)) for x in maps], geometry.batch, geometry.level, rows, cols).to(dtype)
@@ -103,7 +104,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
 
 def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
     dtype = grad.dtype
-    kernels = _cpu(grad.device)
+    indices.check(geometry.batch, geometry.level, shapes[0][0], len(shapes))
+    kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
         found = reference.spread(grad.to(_wide(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
@@ -135,7 +137,8 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     rows, row_window, cols, col_window = geometry.taps
     window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
     wide = _wide(maps[0].dtype)
-    kernels = _cpu(grad.device)
+    indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         found = reference.grad_rows if axis == 0 else reference.grad_cols
         taps = reference.windowed(other, other_window).to(wide)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ... import boxes
 from ...boxes import Rois
-from .. import backend, memory
+from .. import backend, indices, memory
 from ..axis import Axis
 from ..grid_pool import taps_of
 from ..register import operator
@@ -34,6 +35,7 @@ def _flat(x: Tensor) -> np.ndarray:
 
 
 def _pool(maps, batch, level, row_window, col_window):
+    indices.check(batch, level, maps[0].shape[0], len(maps))
     if not _numba(maps[0].device):
         index = reference.winners(maps, batch, level, row_window, col_window)
         return reference.gather(maps, index, batch, level), index
@@ -68,6 +70,7 @@ def _pool_backward(ctx, grad, _):
 
 
 def _gather(maps, index, batch, level):
+    indices.check(batch, level, maps[0].shape[0], len(maps))
     if not _numba(index.device):
         return reference.gather(maps, index, batch, level)
     from .. import threads
@@ -76,6 +79,9 @@ def _gather(maps, index, batch, level):
     out = memory.empty(index.shape, _wide(maps[0].dtype))
     cells, into = index.contiguous().flatten(2).numpy(), out.flatten(2).numpy()
     for at, x in enumerate(maps):
+        mine = cells if len(maps) == 1 else cells[level.numpy() == at]
+        if mine.size and mine.max() >= x.shape[2] * x.shape[3]:
+            raise ValueError(f"the winners were chosen on a map larger than {x.shape[2]}×{x.shape[3]} cells")
         threads.split(cpu.gather, len(cells), _flat(x), batch.numpy(), level.numpy(), at, cells, into, grain=4)
     return out if out.dtype == maps[0].dtype else out.to(maps[0].dtype)
 
@@ -97,6 +103,7 @@ def _gather_backward(ctx, grad):
 def _scatter(grad, index, batch, level, shapes):
     sizes = [list(shapes[i : i + 4]) for i in range(0, len(shapes), 4)]
     wide = _wide(grad.dtype)
+    indices.check(batch, level, sizes[0][0], len(sizes))
     if not _numba(index.device):
         return [x.to(grad.dtype) for x in reference.scatter(grad.to(wide), index, batch, level, sizes)]
     from .. import threads
@@ -153,27 +160,21 @@ def max_pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> tupl
 
     Returns:
         ``Tensor[R, C, h, w]``, differentiable in the maps, and int32 ``Tensor[R, C, h, w]``, the winning cell v·W + u;
-        an empty bin gives 0 and -1. Ties go to the first cell in raster order; a NaN never wins over a number.
+        an empty bin gives 0 and -1, a box that is not a number (where values are not checked) NaN and -2. Ties go to the
+        first cell in raster order; a NaN never wins over a number.
     """
     row_window = taps_of(rows, rois.level, [x.shape[2] for x in maps])[1]
     col_window = taps_of(cols, rois.level, [x.shape[3] for x in maps])[1]
+    if not boxes.checkable(rois.boxes):  # a window that starts at -1 marks a box that is not a number
+        row_window = torch.where(torch.isnan(rows.lo)[:, None, None], -1, row_window)
     if not needs_plain_torch():
         return _max_pool(list(maps), rois.batch, rois.level, row_window, col_window)
-    index = _max_pool([_without_tangent(x) for x in maps], rois.batch, rois.level, row_window, col_window)[1]
+    index = reference.winners(maps, rois.batch, rois.level, row_window, col_window)
     return reference.gather(maps, index, rois.batch, rois.level), index
 
 
-def _without_tangent(x: Tensor) -> Tensor:
-    """The values of a tensor that carries tangents: the winners' index has no derivative."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(x):
-        x = torch._C._functorch.get_unwrapped(x)
-    return (
-        torch.autograd.forward_ad.unpack_dual(x).primal.detach() if torch.autograd.forward_ad._current_level >= 0 else x
-    )
-
-
 def gather(maps: Sequence[Tensor], index: Tensor, batch: Tensor, level: Tensor) -> Tensor:
-    """The features at the chosen cells: ``Tensor[R, C, h, w]``, 0 where the index is -1."""
+    """The features at the chosen cells: ``Tensor[R, C, h, w]``, 0 where the index is -1 and NaN where it is -2."""
     if needs_plain_torch():
         return reference.gather(maps, index, batch, level)
     return _max_gather(list(maps), index, batch, level)

@@ -35,11 +35,15 @@ def select(start, stop, x, batch, level, this, row_window, col_window, pitch, va
             for j in range(w):
                 u0, u1 = np.int64(col_window[r, j, 0]), np.int64(col_window[r, j, 1])
                 k = i * w + j
+                if v0 < 0:  # a box that is not a number
+                    best[k] = np.nan
+                    which[k] = -2
+                    continue
                 if v1 <= v0 or u1 <= u0:
                     best[k] = 0
                     which[k] = -1
                     continue
-                # A bin of nothing but NaN or -∞ keeps its first cell, as an argmax does.
+                # A bin of nothing but NaN or -∞ keeps its first cell, and its value.
                 best[k] = -np.inf
                 which[k] = np.int32(v0 * width + u0)
                 for v in range(v0, v1):
@@ -48,8 +52,11 @@ def select(start, stop, x, batch, level, this, row_window, col_window, pitch, va
                         _better(best[k], which[k], source, np.uintp((image + cell) * channels), np.int32(cell), n)
         for c in range(channels):
             for k in range(bins):
-                values[r, c, k] = best[k, c]
-                index[r, c, k] = which[k, c]
+                value, cell = best[k, c], which[k, c]
+                if value == -np.inf:
+                    value = source[np.uintp((image + cell) * channels) + np.uintp(c)]
+                values[r, c, k] = value
+                index[r, c, k] = cell
 
 
 @jit.kernel
@@ -63,7 +70,7 @@ def gather(start, stop, x, batch, level, this, index, out):
         for c in range(channels):
             for k in range(bins):
                 cell = index[r, c, k]
-                out[r, c, k] = x[b, c, cell] if cell >= 0 else 0
+                out[r, c, k] = x[b, c, cell] if cell >= 0 else (0 if cell == -1 else np.nan)
 
 
 @jit.kernel
