@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +26,9 @@ class Parser(ArgumentParser):
 
 def _one_line(message: str) -> str:
     text = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    text = re.sub(r'^Parser key "([^"]*)":', r"\1:", text)
     if "Expected a dot import path" in text:
+        text = text.replace("Expected a dot import path string: ", "")
         text += f" is no known class; known: {', '.join(extractor_names())}"
     return text
 
@@ -61,6 +65,7 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     Raises:
         RunError: an unknown key, a value of the wrong type or out of range, a file that is absent or no YAML.
     """
+    check_files(arguments)
     parser = make_parser()
     parsed = parser.parse_args(list(arguments))
     if os.path.exists(parsed.data.path):
@@ -68,9 +73,50 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     return build(parser, parsed), dump(parser, parsed)
 
 
+def check_files(arguments: Sequence[str]) -> None:
+    """`check_file` on every `--config FILE`."""
+    files = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    files += [after for flag, after in itertools.pairwise(arguments) if flag == "--config"]
+    for name in files:
+        check_file(Path(name))
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        RunError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise RunError(f"{path}: is no YAML file (it is not text)") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_file(path: Path) -> None:
+    """Raise a `RunError` that names the file where it is no YAML or has a key or value that does not fit."""
+    import yaml
+
+    text = read_text(path)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark is not None else ""
+        raise RunError(f"{path}: is no valid YAML{place} ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: has no keys; roikit train --print_config shows what a configuration looks like")
+    try:
+        make_parser().parse_object(content)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
 def dump(parser: Parser, parsed: Namespace) -> str:
     """Every key with its value, as YAML."""
-    return parser.dump(parsed, skip_none=False)
+    return parser.dump(parsed, skip_unset=False)
 
 
 def read(path: Path) -> tuple[TrainConfig, str]:
@@ -79,11 +125,8 @@ def read(path: Path) -> tuple[TrainConfig, str]:
     Raises:
         RunError: the file is absent, no YAML, or holds what this version does not know.
     """
-    parser = make_parser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    check_file(path)
+    parser, text = make_parser(), read_text(path)
     try:
         return build(parser, parser.parse_string(text)), text
     except RunError as error:

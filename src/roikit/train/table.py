@@ -24,7 +24,8 @@ def print_metrics(metrics: dict[str, Any], *, title: str = "") -> None:
     names = {"bbox": "boxes", "segm": "masks"}
     for kind in (k for k in names if k in metrics):
         numbers = metrics[kind]
-        table = Table(title=f"{title}{names[kind]}, COCO metrics in %", title_justify="left")
+        console.print(f"{title}{names[kind]}, COCO metrics in %", markup=False, highlight=False, soft_wrap=True)
+        table = Table()
         table.add_column("class", no_wrap=True)
         for column in COLUMNS:
             table.add_column(column, justify="right", no_wrap=True)
