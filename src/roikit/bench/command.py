@@ -17,7 +17,7 @@ TOLERANCE = 1e-4  # relative to the largest output: float32 positions on a wide 
 
 @dataclasses.dataclass
 class BenchConfig:
-    """Speed of the region poolings beside torchvision's, in one run, medians; nothing else should be running.
+    """Speed of the region poolings.
 
     Args:
         rois: regions per call.
@@ -37,16 +37,19 @@ class BenchConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    import jsonargparse
+    from roikit.train.errors import RunError
+    from roikit.train.parse import Parser
 
-    parser = jsonargparse.ArgumentParser(prog="roikit bench", description=BenchConfig.__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = Parser(
+        prog="roikit bench", description="Beside torchvision's, in one run; nothing else should be running."
+    )
     parser.add_class_arguments(BenchConfig)
     config = BenchConfig(**vars(parser.parse_args(list(arguments))))
     for name in ("rois", "channels", "repeats"):
         if getattr(config, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, not {getattr(config, name)}")
+            raise RunError(f"--{name} must be at least 1, not {getattr(config, name)}")
     if config.json is not None and not config.json.absolute().parent.is_dir():
-        raise ValueError(f"--json: the folder {config.json.absolute().parent} does not exist")
+        raise RunError(f"--json: the folder {config.json.absolute().parent} does not exist")
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     rows = run(config)
