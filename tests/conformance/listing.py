@@ -1,7 +1,7 @@
 """The extractors and settings that the laws run over, and the scenes they run on.
 
-Every extractor in ``roikit.extractors.EXTRACTORS`` is here without being named. A row in ``VARIANTS`` adds settings (the
-defaults otherwise) and states, as data, where a law does not hold by design.
+Every extractor in ``roikit.extractors.EXTRACTORS`` is here without being named. A row in ``VARIANTS`` adds settings
+(the defaults otherwise) and states, as data, where a law does not hold by design.
 """
 
 from __future__ import annotations

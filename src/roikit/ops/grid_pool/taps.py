@@ -93,7 +93,7 @@ def _differentiation(own: str, names: tuple[str, str, str]) -> tuple[Any, Any]:
         for name in names:
             t[name] = [flat.pop(0) for _ in range(ctx.levels)] if name == "maps" else flat.pop(0)
         wanted = ctx.needs_input_grad
-        found = []
+        found: list[Any] = []
         for i, name in enumerate(names):
             if name == "maps" and not any(wanted[i]):
                 found.append([None] * ctx.levels)  # torch wants a list where a list was given

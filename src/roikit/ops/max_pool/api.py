@@ -160,8 +160,8 @@ def max_pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> tupl
 
     Returns:
         ``Tensor[R, C, h, w]``, differentiable in the maps, and int32 ``Tensor[R, C, h, w]``, the winning cell v·W + u;
-        an empty bin gives 0 and -1, a box that is not a number (where values are not checked) NaN and -2. Ties go to the
-        first cell in raster order; a NaN never wins over a number.
+        an empty bin gives 0 and -1, a box that is not a number (where values are not checked) NaN and -2. Ties go to
+        the first cell in raster order; a NaN never wins over a number.
     """
     row_window = taps_of(rows, rois.level, [x.shape[2] for x in maps])[1]
     col_window = taps_of(cols, rois.level, [x.shape[3] for x in maps])[1]

@@ -73,7 +73,8 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
         first = max(first, np.floor((-1.0 - start) / step - 0.5))
         last = min(last, np.ceil((cells - start) / step + 0.5))
     n = 0
-    # Counted in whole numbers: beyond 2**53 a float does not grow by adding 1. Adaptive samples lie at least half a cell apart.
+    # Counted in whole numbers: beyond 2**53 a float does not grow by adding 1. Adaptive samples lie at least half a
+    # cell apart.
     for s in range(int(min(last - first, float(max(samples, 2 * cells + 4))))):
         v = start + (first + s + 0.5) * step
         if v < -1.0 or v > cells:
