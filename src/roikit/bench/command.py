@@ -17,7 +17,7 @@ TOLERANCE = 1e-4  # relative to the largest output: float32 positions on a wide 
 
 @dataclasses.dataclass
 class BenchConfig:
-    """Speed of the region poolings.
+    """What is timed. Nothing else should be running.
 
     Args:
         rois: regions per call.
@@ -40,9 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     from roikit.train.errors import RunError
     from roikit.train.parse import Parser
 
-    parser = Parser(
-        prog="roikit bench", description="Beside torchvision's, in one run; nothing else should be running."
-    )
+    parser = Parser(prog="roikit bench", description="Speed of the region poolings beside torchvision's, in one run.")
     parser.add_class_arguments(BenchConfig)
     config = BenchConfig(**vars(parser.parse_args(list(arguments))))
     for name in ("rois", "channels", "repeats"):
