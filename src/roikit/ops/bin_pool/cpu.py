@@ -1,0 +1,191 @@
+"""The CPU kernels (Numba); how they are run: see ``grid_pool/cpu.py``.
+
+Maps lie as [B, H, W, step, C / step]: the channels a bin reads, base + c · step, are then one run that starts at
+(base mod step) · C/step + base div step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import jit
+from ..rules.kernels import fill
+
+TAPS = -1  # in place of a rule's number: the entries come from explicit taps
+BLOCK = 64  # channels of a backward task
+PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
+
+
+@jit.inner
+def _set(target, t, source, s, w, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c]
+
+
+@jit.inner
+def _add(target, t, source, s, w, n):
+    for c in range(n):
+        target[t + c] += w * source[s + c]
+
+
+@jit.inner
+def _set4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
+
+
+@jit.inner
+def _dot(a, i, b, j, n):
+    total = a[i] * b[j]
+    for c in range(np.uintp(1), n):
+        total += a[i + c] * b[j + c]
+    return total
+
+
+@jit.helper
+def _entries(rule, axis, r, k, samples, cells, taps, window, index, weight):
+    """The cells and weights of bin k of RoI r on one axis; returns their number."""
+    if rule == TAPS:
+        n = 0
+        for v in range(window[r, k, 0], min(window[r, k, 1], cells)):
+            w = taps[r, k, v]
+            if w != 0:
+                index[n], weight[n] = v, w
+                n += 1
+        return n
+    lo, size = axis[r, k, 0], axis[r, k, 1]
+    return fill(rule, lo, size, size - size, size, samples, cells, index, weight)
+
+
+@jit.kernel
+def pool(
+    start, stop, x, batch, level, this, rule_y, rule_x, samples_y, samples_x, rows, cols,
+    row_taps, row_window, col_taps, col_window, capacity, base, step, last, out,
+):  # fmt: skip
+    """x [B, H, W, C] (C ordered by step) and RoIs start … stop into out: [R, K, run] where ``last``, else [R, run, K]."""
+    _, height, width, channels = x.shape
+    bins, run = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[1])
+    source, target = x.reshape(-1), out.reshape(-1)
+    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    row_weight, col_weight = np.empty(capacity, x.dtype), np.empty(capacity, x.dtype)
+    pitch = run + PAD
+    turned = np.empty(bins * pitch, x.dtype)
+    n = np.uintp(run)
+    part = channels // step
+    for r in range(start, stop):
+        if level[r] != this:
+            continue
+        image = batch[r] * height * width
+        for k in range(bins):
+            nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
+            nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
+            first = base[r, k] % step * part + base[r, k] // step
+            t = np.uintp(k * pitch)
+            if nv == 2 and nu == 2:  # one bilinear sample: the most common bin
+                a = image + row_index[0] * width
+                b = image + row_index[1] * width
+                _set4(
+                    turned, t, source,
+                    np.uintp((a + col_index[0]) * channels + first), row_weight[0] * col_weight[0],
+                    np.uintp((a + col_index[1]) * channels + first), row_weight[0] * col_weight[1],
+                    np.uintp((b + col_index[0]) * channels + first), row_weight[1] * col_weight[0],
+                    np.uintp((b + col_index[1]) * channels + first), row_weight[1] * col_weight[1], n,
+                )  # fmt: skip
+                continue
+            empty = True
+            for i in range(nv):
+                line = image + row_index[i] * width
+                for j in range(nu):
+                    s = np.uintp((line + col_index[j]) * channels + first)
+                    if empty:
+                        _set(turned, t, source, s, row_weight[i] * col_weight[j], n)
+                        empty = False
+                    else:
+                        _add(turned, t, source, s, row_weight[i] * col_weight[j], n)
+            if empty:
+                for c in range(n):
+                    turned[t + c] = 0
+        if last:
+            for k in range(bins):
+                to, at = np.uintp((r * bins + k) * run), np.uintp(k * pitch)
+                for c in range(n):
+                    target[to + c] = turned[at + c]
+        else:
+            for c in range(n):
+                to = np.uintp(r * run * bins) + c * np.uintp(bins)
+                for k in range(np.uintp(bins)):
+                    target[to + k] = turned[k * np.uintp(pitch) + c]
+
+
+@jit.kernel
+def spread(
+    start, stop, grad, batch, level, this, rule_y, rule_x, samples_y, samples_x, rows, cols,
+    row_taps, row_window, col_taps, col_window, capacity, base, step, block, out,
+):  # fmt: skip
+    """grad [R, K, run] into out [B, H, W, C] (C ordered by step), for (image, block of C / step) pairs: no atomics."""
+    _, height, width, channels = out.shape
+    _, bins, run = grad.shape
+    source, target = grad.reshape(-1), out.reshape(-1)
+    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    row_weight, col_weight = np.empty(capacity, grad.dtype), np.empty(capacity, grad.dtype)
+    part = channels // step
+    blocks = (part + block - 1) // block
+    pixels = height * width
+    for pair in range(start, stop):
+        b, c0 = pair // blocks, (pair % blocks) * block
+        c1 = min(c0 + block, part)
+        for p in range(b * pixels, (b + 1) * pixels):
+            for s in range(step):
+                to = np.uintp(p * channels + s * part + c0)
+                for c in range(np.uintp(c1 - c0)):
+                    target[to + c] = 0
+        for r in range(batch.shape[0]):
+            if level[r] != this or batch[r] != b:
+                continue
+            for k in range(bins):
+                own = base[r, k] // step  # the bin's run is [own, own + run) of the part; this task's share of it:
+                low, high = max(c0, own), min(c1, own + run)
+                if high <= low:
+                    continue
+                nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
+                nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
+                first = base[r, k] % step * part + low
+                g = np.uintp((r * bins + k) * run + low - own)
+                for i in range(nv):
+                    line = b * pixels + row_index[i] * width
+                    for j in range(nu):
+                        to = np.uintp((line + col_index[j]) * channels + first)
+                        _add(target, to, source, g, row_weight[i] * col_weight[j], np.uintp(high - low))
+
+
+@jit.kernel
+def grad_main(
+    start, stop, x, stride_main, stride_other, other, grad, batch, level, this,
+    main_window, other_taps, other_window, capacity, base, step, part, out,
+):  # fmt: skip
+    """∂/∂ taps of the main axis for RoIs start … stop: out [R, K, N]; rows and columns with the strides exchanged.
+
+    ``x`` is [B, H·W·C], ``grad`` [R, K, run]; ``other`` is the other axis' cells.
+    """
+    _, bins, run = grad.shape
+    source, upstream = x.reshape(-1), grad.reshape(-1)
+    index, weight = np.empty(capacity, np.int64), np.empty(capacity, grad.dtype)
+    n = np.uintp(run)
+    for r in range(start, stop):
+        if level[r] != this:
+            continue
+        image = batch[r] * x.shape[1]
+        for k in range(bins):
+            count = 0
+            for u in range(other_window[r, k, 0], min(other_window[r, k, 1], other)):
+                if other_taps[r, k, u] != 0:
+                    index[count], weight[count] = u, other_taps[r, k, u]
+                    count += 1
+            first = image + base[r, k] % step * part + base[r, k] // step
+            g = np.uintp((r * bins + k) * run)
+            for v in range(main_window[r, k, 0], min(main_window[r, k, 1], out.shape[2])):
+                total = grad.dtype.type(0)
+                for e in range(count):
+                    at = np.uintp(first + v * stride_main + index[e] * stride_other)
+                    total += weight[e] * _dot(source, at, upstream, g, n)
+                out[r, k, v] = total

@@ -1,0 +1,198 @@
+"""The four sums of ``reference.py`` on the backend of the tensors' device, half types widened and results narrowed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import backend, indices, memory, rules
+from ..grid_pool.reference import windowed
+from ..trilinear import is_channels_last
+from . import reference
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type sums are made in: half types are widened to float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """K bins of each of R RoIs: ``fixed`` and ``numbers`` of an operator, by name.
+
+    Either rows and cols [R, K, 2] of (lo, size), with rules and samples; or taps [R, K, N] with their windows.
+    """
+
+    batch: Tensor
+    level: Tensor
+    base: Tensor
+    step: int
+    run: int
+    rules: tuple[int, int] = (0, 0)
+    samples: tuple[int, int] = (0, 0)
+    axes: tuple[Tensor, ...] = ()
+    taps: tuple[Tensor, ...] = ()
+    windows: tuple[Tensor, ...] = ()
+
+    def explicit(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Row and column taps [R, K, N] for maps of ``sizes`` [(H, W), …]."""
+        if self.taps:
+            rows, cols = (windowed(t, w) for t, w in zip(self.taps, self.windows, strict=True))
+            return rows, cols
+        found = []
+        for axis, given in enumerate(self.axes):
+            rule = rules.RULES[rules.NAMES[self.rules[axis]]]
+            cells: Any = [size[axis] for size in sizes]
+            most, bins = max(cells), given.shape[1]
+            if len(cells) == 1:
+                cells = cells[0]
+            else:
+                cells = torch.tensor(cells, device=given.device)[self.level].repeat_interleave(bins)
+            lo, size = given.flatten(0, 1).unbind(1)
+            found.append(rule.taps(lo, size, 1, self.samples[axis], cells, most)[0].reshape(-1, bins, most))
+        return found[0], found[1]
+
+    def arguments(self, sizes: Sequence[int]) -> tuple:
+        """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
+        from ..rules.kernels import capacity
+        from .cpu import TAPS
+
+        if self.taps:
+            rows, cols = (np.ascontiguousarray(t.detach().numpy()) for t in self.taps)
+            row_window, col_window = (np.ascontiguousarray(t.numpy()) for t in self.windows)
+            none = np.empty((0, 0, 2), rows.dtype)
+            return (TAPS, TAPS, 0, 0, none, none, rows, row_window, cols, col_window, max(sizes) + 2)
+        rows, cols = (np.ascontiguousarray(t.detach().numpy()) for t in self.axes)
+        none, no_window = np.empty((0, 0, 0), rows.dtype), np.empty((0, 0, 0), np.int32)
+        room = capacity(max(self.samples), max(sizes))
+        return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
+
+
+class BinSums:
+    """``ops.trilinear.Sums`` for bins that lie anywhere. ``read`` turns an operator's arguments into ``Bins``."""
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+    def pooled_like(self, maps, fixed, numbers):
+        bins = self.read((), fixed, numbers)
+        count, last = bins.base.shape, is_channels_last(maps[0])
+        if last:
+            return maps[0].new_empty(*count, bins.run).transpose(1, 2)
+        return maps[0].new_empty(count[0], bins.run, count[1])
+
+    def taps_like(self, other, fixed, axis, width):
+        return other.new_empty(*other.shape[:2], width)
+
+    def pool(self, maps, taps, fixed, numbers):
+        bins, dtype = self.read(taps, fixed, numbers), maps[0].dtype
+        count, parts = bins.base.shape
+        self._check(bins, maps[0].shape)
+        indices.check(bins.batch, bins.level, maps[0].shape[0], len(maps))
+        last = is_channels_last(maps[0])
+        if not _numba(maps[0]) or not bins.run:
+            rows, cols = (t.to(wide(dtype)) for t in bins.explicit([x.shape[2:] for x in maps]))
+            given = [x.to(wide(dtype)) for x in maps]
+            out = reference.pool(given, bins.batch, bins.level, rows, cols, bins.base, bins.step, bins.run).to(dtype)
+            return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
+        from .. import threads
+        from . import cpu
+
+        out = memory.empty((count, parts, bins.run) if last else (count, bins.run, parts), wide(dtype))
+        where = (bins.batch.numpy(), bins.level.numpy())
+        base = np.ascontiguousarray(bins.base.numpy())
+        for at, x in enumerate(maps):
+            arguments = bins.arguments(x.shape[2:])
+            source = by_step(x, bins.step)
+            threads.split(cpu.pool, count, source, *where, at, *arguments, base, bins.step, last, out.numpy(), grain=4)
+        out = out.transpose(1, 2) if last else out
+        return out if out.dtype == dtype else out.to(dtype)
+
+    def spread(self, grad, taps, fixed, numbers, shapes, last):
+        bins, dtype = self.read(taps, fixed, numbers), grad.dtype
+        self._check(bins, shapes[0])
+        indices.check(bins.batch, bins.level, shapes[0][0], len(shapes))
+        form = torch.channels_last if last else torch.contiguous_format
+        if not _numba(grad) or not bins.run:
+            rows, cols = (t.to(wide(dtype)) for t in bins.explicit([s[2:] for s in shapes]))
+            given = (bins.batch, bins.level, rows, cols, bins.base, bins.step, shapes)
+            found = reference.spread(grad.to(wide(dtype)), *given)
+            return [m.to(dtype).contiguous(memory_format=form) for m in found]
+        from .. import threads
+        from . import cpu
+
+        source = grad.detach().to(wide(dtype)).transpose(1, 2).contiguous().numpy()
+        where = (bins.batch.numpy(), bins.level.numpy())
+        base = np.ascontiguousarray(bins.base.numpy())
+        maps = []
+        for at, (images, channels, height, width) in enumerate(shapes):
+            out = memory.empty((images, height, width, channels), wide(dtype))
+            part = channels // bins.step
+            block = min(part, cpu.BLOCK)
+            pairs = images * -(-part // block)
+            arguments = bins.arguments((height, width))
+            given = (source, *where, at, *arguments, base, bins.step, block, out.numpy())
+            threads.split(cpu.spread, pairs, *given)
+            ordered = out.unflatten(3, (bins.step, part)).permute(0, 4, 3, 1, 2).flatten(1, 2)
+            maps.append(ordered.to(dtype).contiguous(memory_format=form))
+        return maps
+
+    def grad_taps(self, maps, other, grad, fixed, numbers, axis, width):
+        bins = self.read((other, other), fixed, numbers)
+        self._check(bins, maps[0].shape)
+        indices.check(bins.batch, bins.level, maps[0].shape[0], len(maps))
+        sums = wide(grad.dtype)
+        window, other_window = bins.windows if axis == 0 else bins.windows[::-1]
+        if not _numba(grad) or not bins.run:
+            found = reference.grad_rows if axis == 0 else reference.grad_cols
+            taps = windowed(other, other_window).to(sums)
+            given = (bins.batch, bins.level, taps, bins.base, bins.step, width)
+            return windowed(found([x.to(sums) for x in maps], grad.to(sums), *given), window)
+        from .. import threads
+        from . import cpu
+
+        out = torch.zeros((*other.shape[:2], width), dtype=sums)
+        upstream = grad.detach().to(sums).transpose(1, 2).contiguous().numpy()
+        arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
+        where = (bins.batch.numpy(), bins.level.numpy())
+        base = np.ascontiguousarray(bins.base.numpy())
+        for at, x in enumerate(maps):
+            images, channels, height, across = x.shape
+            source = by_step(x, bins.step).reshape(images, -1)
+            strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
+            cells = across if axis == 0 else height
+            given = (source, *strides, cells, upstream, *where, at, *arrays, cells + 2)
+            part = channels // bins.step
+            threads.split(cpu.grad_main, grad.shape[0], *given, base, bins.step, part, out.numpy(), grain=2)
+        return out
+
+    @staticmethod
+    def _check(bins: Bins, shape: Sequence[int]) -> None:
+        """The kernels read channels by number: none may lie outside the map."""
+        if shape[1] % bins.step:
+            raise ValueError(f"{shape[1]} channels do not divide into groups of {bins.step}")
+        if bins.base.numel() and bins.run:
+            low, high = (int(v) for v in torch.aminmax(bins.base))
+            if low < 0 or high + (bins.run - 1) * bins.step >= shape[1]:
+                raise ValueError(
+                    f"a bin reads channels {low} to {high + (bins.run - 1) * bins.step}, but the map has {shape[1]}"
+                )
+
+
+def by_step(x: Tensor, step: int) -> np.ndarray:
+    """[B, C, H, W] as contiguous [B, H, W, C] with channels ordered by (c mod step, c div step)."""
+    from .. import layout
+
+    if step == 1:
+        return layout.channels_last(x)
+    grouped = x.unflatten(1, (x.shape[1] // step, step)).transpose(1, 2).flatten(1, 2)
+    return layout.channels_last(grouped)
+
+
+def _numba(x: Tensor) -> bool:
+    return backend.choose(x.device) == "numba"
