@@ -1,4 +1,4 @@
-"""Law 7: torch.compile without graph breaks, torch.export with dynamic sizes, and torch's own checks of the operators."""
+"""Law 7: torch.compile without graph breaks, torch.export with dynamic sizes, torch's own checks of the operators."""
 
 from __future__ import annotations
 
