@@ -15,7 +15,8 @@ author = "the roikit authors"
 copyright = "the roikit authors, Apache-2.0"
 release = version = roikit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+html_math_renderer = "mathml"
 exclude_patterns = ["_build", "_pictures"]
 nitpicky = False
 

@@ -90,7 +90,7 @@ class Rois:
         return dataclasses.replace(rois, boxes=rois.boxes + spoilt)
 
     def _check_values(self, batch_size: int, levels: int) -> None:
-        if not len(self) or not checkable(self.boxes):
+        if not checkable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
             return
         if not bool(torch.isfinite(self.boxes).all()):
             _raise_first(

@@ -20,7 +20,7 @@ class MultiScale(nn.Module):
         featmap_names: the keys of the feature dictionary, finest level first.
         strides: image pixels per feature cell of each level, a number or a (y, x) pair; they need not be powers of two.
         canonical_scale, canonical_level: a box of ``canonical_scale`` pixels (√area) is read at stride
-            2**``canonical_level``.
+            ``2**canonical_level``.
 
     Example:
         >>> import torch, roikit

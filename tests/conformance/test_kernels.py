@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 
 import pytest
 import torch
@@ -37,8 +38,8 @@ def run(backend, monkeypatch, extractor, x, boxes, weight=None, box_gradients=Fa
 
 
 def steady(variant, dtype, boxes, x):
-    """The RoIs whose bins have the same cells and samples in ``dtype`` as in float64: the others lie on a rounding step,
-    where two neighbouring numbers rightly give different features."""
+    """The RoIs whose bins have the same cells and samples in ``dtype`` as in float64: the others lie on a rounding
+    step, where two neighbouring numbers rightly give different features."""
     extractor = variant.make()
     low = extractor.weights(x.to(dtype), boxes, SCALE).dense(*x.shape[2:])
     high = extractor.weights(x.double(), boxes, SCALE).dense(*x.shape[2:])
@@ -114,7 +115,7 @@ def kink_free(variant, boxes, x, step=1e-3):
         return extractor.weights(x.double(), moved, SCALE).dense(*x.shape[2:])
 
     w = [dense(step * k) for k in (-2, -1, 0, 1, 2)]
-    slopes = [(b - a) / step for a, b in zip(w, w[1:], strict=False)]
+    slopes = [(b - a) / step for a, b in itertools.pairwise(w)]
     spread = torch.stack(slopes).amax(0) - torch.stack(slopes).amin(0)
     keep = spread.flatten(1).amax(1) < 0.02
     assert int(keep.sum()) >= 3

@@ -54,10 +54,11 @@ def draw_panel(
     for i in order:  # large ones first, so that small ones lie on top
         x1, y1, x2, y2 = shown.boxes[i]
         corner, wide, tall = (x1, y1), x2 - x1, y2 - y1
-        thick = 0.9 if shown.quiet[i] else (1.2 if crowded else 1.8)
+        thick = 1.5 if shown.quiet[i] else (1.2 if crowded else 1.8)
         line = ":" if shown.quiet[i] else "-" if shown.good[i] else DASHES
         # a dark line under the coloured one, which else is lost on a ground of its colour
-        axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor="#000000aa", linewidth=thick + 1.3))
+        shade = "#00000044" if shown.quiet[i] else "#000000aa"
+        axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=shade, linewidth=thick + 1.3))
         colour = class_colour(shown.labels[i])
         axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=colour, linewidth=thick, linestyle=line))
     _labels(axes, shown, 1 / scale / 72, rows, columns)

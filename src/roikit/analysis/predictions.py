@@ -91,56 +91,58 @@ def _lay_out(pairs: list, categories: Sequence[str], counts: dict[str, int], thr
     wide = max(picture.shape[1] / picture.shape[0] for picture, *_ in pairs)
     # two pairs beside each other, a single wide image larger
     columns = min(2, len(pairs))
-    across = 3.4 if columns == 2 else 4.6
-    tall = across / min(wide, 2.0) if wide > 1 else across  # the height no panel exceeds
+    panel_width = 3.4 if columns == 2 else 4.6
+    tall = panel_width / min(wide, 2.0) if wide > 1 else panel_width  # the height no panel exceeds
     rows = [pairs[k : k + columns] for k in range(0, len(pairs), columns)]
     heights = [
-        max(min(across * picture.shape[0] / picture.shape[1], tall * 1.2) for picture, *_ in row) for row in rows
+        max(min(panel_width * picture.shape[0] / picture.shape[1], tall * 1.2) for picture, *_ in row) for row in rows
     ]
     labels = sorted({label for _, truth, found, _ in pairs for label in truth.labels + found.labels})
-    pair_width = 2 * across + GAP
+    pair_width = 2 * panel_width + GAP
     width = 2 * MARGIN + columns * pair_width + (columns - 1) * 2.5 * GAP
-    legend_rows = -(-(len(labels) + 3) // max(1, int((width - 2 * MARGIN) / 1.5)))
-    height = HEAD + sum(heights) + len(rows) * 2.5 * GAP + 0.35 + 0.24 * legend_rows
+    crowds = any(any(truth.quiet) for _, truth, *_ in pairs)
+    handles = _handles(labels, categories, crowds)
+    per_row = max(1, int((width - 2 * MARGIN) / 1.5))
+    height = HEAD + sum(heights) + len(rows) * 2.5 * GAP + 0.15 + 0.22 * -(-len(handles) // per_row)
     figure = new_figure(width, height)
     title = (
         f"{counts['found']} of {counts['objects']} objects found, "
         f"{counts['wrong']} of {counts['drawn']} detections wrong"
     )
     write(figure, MARGIN, 0.14, title, 12, weight="bold")
-    note = f"{len(pairs)} images, detections with a score ≥ {threshold:g}; found: same class and IoU ≥ {iou:g}"
+    images = f"{len(pairs)} image{'s' if len(pairs) > 1 else ''}"
+    note = f"{images}, detections with a score ≥ {threshold:g}; found: same class and IoU ≥ {iou:g}"
     write(figure, MARGIN, 0.38, note, 8.5, color=QUIET)
     top = HEAD
     for number, (row, tallest) in enumerate(zip(rows, heights, strict=True)):
         for column, (picture, truth, found, empty) in enumerate(row):
             left = MARGIN + column * (pair_width + 2.5 * GAP)
             for k, shown in enumerate((truth, found)):
-                start = left + k * (across + GAP)
+                start = left + k * (panel_width + GAP)
                 if number == 0:
                     write(figure, start, top - 0.19, ("ground truth", "detections")[k], 9, color=INK)
-                draw_panel(figure, picture, shown, (start, top, across, tallest), empty if k else "")
+                draw_panel(figure, picture, shown, (start, top, panel_width, tallest), empty if k else "")
         top += tallest + 2.5 * GAP
-    _legend(figure, labels, categories, top, width)
-    return figure
-
-
-def _legend(figure, labels: Sequence[int], categories: Sequence[str], top: float, width: float) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Patch(facecolor=class_colour(label), edgecolor=QUIET, linewidth=0.5, label=categories[label - 1])
-        for label in labels
-    ]
-    handles += [
-        Line2D([], [], color=INK, linewidth=1.6, label="matched"),
-        Line2D([], [], color=INK, linewidth=1.6, linestyle=DASHES, label="left: missed, right: wrong"),
-    ]
     across, down = figure.get_size_inches()
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(MARGIN / across, 1 - top / down), frameon=False,
-        ncols=max(1, int((width - 2 * MARGIN) / 1.5)), fontsize=8.5, borderaxespad=0, borderpad=0, handlelength=1.8,
+        ncols=per_row, fontsize=8.5, borderaxespad=0, borderpad=0, handlelength=1.8,
     )  # fmt: skip
+    return figure
+
+
+def _handles(labels: Sequence[int], categories: Sequence[str], crowds: bool) -> list[Any]:
+    """What the legend shows."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    lines: list[tuple[Any, str]] = [("-", "matched"), (DASHES, "left: missed, right: wrong")]
+    if crowds:
+        lines.append((":", "crowd, not counted"))
+    return [
+        Patch(facecolor=class_colour(label), edgecolor=QUIET, linewidth=0.5, label=categories[label - 1])
+        for label in labels
+    ] + [Line2D([], [], color=INK, linewidth=1.6, linestyle=style, label=text) for style, text in lines]
 
 
 def _check(images, targets, predictions, categories, threshold, most) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from roikit.train.config import TrainConfig
@@ -21,9 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments) or any(a.startswith("--print_config") for a in arguments):
         check_files(arguments)
         parser = make_parser(description=DESCRIPTION)
-        parser.add_argument(
-            "--resume", metavar="RUN", help="Continue the run in this folder, with its own config.yaml."
-        )
+        if {"-h", "--help"} & set(arguments):
+            parser.add_argument("--resume", metavar="RUN", help="Continue the run in this folder with its config.yaml.")
         parser.parse_args(list(arguments))  # prints and ends
     resume = _resume(arguments)
     run: RunFolder | None = None
@@ -61,29 +59,31 @@ def _resume(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _train(config: TrainConfig, text: str, run: RunFolder | None, accelerator: Any) -> int:
+def _new_run(config: TrainConfig, main_process: bool) -> RunFolder:
+    """A folder for the run, the same in every process; not yet made.
+
+    Raises:
+        RunError: `out` holds something.
+    """
     from accelerate.utils import broadcast_object_list
 
+    chosen: list[Any] = [str(config.out or next_folder(config.data.path)) if main_process else None]
+    broadcast_object_list(chosen)
+    run = RunFolder(chosen[0])
+    run.check_new()
+    return run
+
+
+def _train(config: TrainConfig, text: str, run: RunFolder | None, accelerator: Any) -> int:
     from roikit.commands.pictures import draw
     from roikit.train.datasets import open_splits
     from roikit.train.loop import train
     from roikit.train.table import print_metrics
 
     main_process = accelerator.is_main_process
-    train_set, eval_set, transform = open_splits(config, accelerator)
     if run is None:
-        # the main process chooses the folder, after everything that can be wrong with data and configuration
-        problem: list[Any] = [None, None]
-        if main_process:
-            try:
-                run = RunFolder.create(config.out or next_folder(config.data.path), text)
-                problem[0] = str(run.path)
-            except RunError as error:
-                problem[1] = str(error)
-        broadcast_object_list(problem)
-        if problem[1] is not None:
-            raise RunError(problem[1])
-        run = RunFolder(Path(problem[0]))
+        run = _new_run(config, main_process)
+    train_set, eval_set, transform = open_splits(config, accelerator)
     if main_process:
         print(f"run folder {run.path}", flush=True)
         if config.data.path in ("shapes", "shapes:easy"):

@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from .errors import RunError
 from .runfolder import RunFolder
+
+
+class Window:
+    """The mean of each loss since the last line of the log. Sums stay on the device: no waiting for a GPU each step."""
+
+    def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0) -> None:
+        self.sums: dict[str, Any] = dict(sums or {})
+        self.count = count
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+
+    def state(self, step: int) -> dict[str, Any]:
+        """For a checkpoint: `Window(**state)` goes on."""
+        return {"sums": self._checked({k: float(v) for k, v in self.sums.items()}, step), "count": self.count}
+
+    def take(self, accelerator: Any, step: int) -> dict[str, float]:
+        """The means over steps and processes, and an empty window."""
+        values = torch.tensor([float(v) / self.count for v in self.sums.values()], device=accelerator.device)
+        means = dict(zip(self.sums, accelerator.reduce(values, "mean").tolist(), strict=True))
+        self.sums, self.count = {}, 0
+        return self._checked(means, step)
+
+    @staticmethod
+    def _checked(losses: dict[str, float], step: int) -> dict[str, float]:
+        """Raise a `RunError` where training has gone astray; asked before a checkpoint is written too."""
+        if not all(math.isfinite(value) for value in losses.values()):
+            parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            raise RunError(f"the loss is not finite at step {step} ({parts}); start again with a lower optim.lr")
+        return losses
 
 
 class Log:

@@ -22,8 +22,9 @@ from .build import build_model
 from .config import TrainConfig, total_steps
 from .errors import RunError
 from .evaluation import evaluate, quiet_worker
-from .log import Log
+from .log import Log, Window
 from .optim import averaged, make_optimizer, parameter_groups
+from .parse import changes
 from .progress import Progress
 from .runfolder import RunFolder, load_weights
 from .sampling import Samplers
@@ -42,29 +43,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         return Accelerator(cpu=config.cpu, mixed_precision=config.precision)
     except ValueError as error:
         raise RunError(f"precision: {error}") from None
-
-
-class Window:
-    """The mean of each loss since the last line of the log. Sums stay on the device: no waiting for a GPU each step."""
-
-    def __init__(self, sums: dict[str, float] | None = None, count: int = 0) -> None:
-        self.sums: dict[str, Any] = dict(sums or {})
-        self.count = count
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        self.count += 1
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
-
-    def state(self) -> dict[str, Any]:
-        return {"sums": {name: float(value) for name, value in self.sums.items()}, "count": self.count}
-
-    def take(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means over steps and processes, and an empty window."""
-        values = torch.tensor([float(v) / self.count for v in self.sums.values()], device=accelerator.device)
-        means = dict(zip(self.sums, accelerator.reduce(values, "mean").tolist(), strict=True))
-        self.sums, self.count = {}, 0
-        return means
 
 
 class Training:
@@ -125,6 +103,9 @@ class Training:
     def _restore(self, state: dict[str, Any]) -> None:
         """Go to the place of a checkpoint."""
         where = f"{self.run.checkpoints}, step {state['step']}"
+        changed = changes(state["config"], self.text)
+        if changed:
+            raise RunError(f"{self.run.config}: has changed since {where}: {'; '.join(changed[:3])}; undo that")
         load_weights(self.detector, state["model"], where)
         try:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -133,7 +114,7 @@ class Training:
             if self.accelerator.scaler is not None and state["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-            raise RunError(f"{where}: was written under another configuration than config.yaml ({error})") from None
+            raise RunError(f"{where}: does not fit config.yaml ({error})") from None
         self.step, self.seconds, self.window = state["step"], state["seconds"], Window(**state["window"])
         if len(state["random"]) == self.accelerator.num_processes:
             self._random = state["random"][self.accelerator.process_index]
@@ -148,13 +129,14 @@ class Training:
                 self.run.checkpoints,
                 self.step,
                 {
+                    "config": self.text,
                     "built": self.detector.build_info,
                     "model": self.detector.state_dict(),
                     "ema": self.ema.state_dict() if self.ema is not None else None,
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
                     "random": states,
-                    "window": self.window.state(),
+                    "window": self.window.state(self.step),
                     "seconds": self.seconds,
                 },
             )
@@ -246,16 +228,10 @@ class Training:
                 last = self.step == self.total
                 text = None
                 if self.step % config.log_every == 0 or last:
-                    means = self.window.take(accelerator)
+                    means = self.window.take(accelerator, self.step)
                     total = sum(means.values())
-                    if not math.isfinite(total):
-                        parts = ", ".join(f"{k} {v:g}" for k, v in means.items())
-                        raise RunError(f"the loss is not finite at step {self.step} ({parts}); try a lower optim.lr")
-                    log.write(
-                        "train",
-                        self.step,
-                        {"loss": total, **means, "lr": rate, "seconds": round(self.seconds, 2)},
-                    )
+                    numbers = {"loss": total, **means, "lr": rate, "seconds": round(self.seconds, 2)}
+                    log.write("train", self.step, numbers)
                     text = f"loss {total:.3f}  lr {rate:.2g}"
                 bar.update(1, text)
                 if config.eval_every and self.step % config.eval_every == 0 and not last:
@@ -280,11 +256,16 @@ def train(
 ) -> dict[str, Any] | None:
     """Train from the newest checkpoint of the run (or from the start), evaluate, and write weights and metrics.
 
+    The folder of a new run is made here, once data and model could be built.
+
     Returns the metrics on the main process, None on the others.
     """
     say = print if accelerator.is_main_process else (lambda _line: None)
     state = checkpoint.load_newest(run.checkpoints, say)
     training = Training(config, text, run, train_set, eval_set, transform, accelerator, state)
+    if not run.config.exists() and accelerator.is_main_process:  # a new run: everything that could be wrong was right
+        run.create(text)
+    accelerator.wait_for_everyone()
     if state is not None:
         say(f"resumed {run.path} at step {training.step} of {training.total}")
     log = Log(run, step=training.step, active=accelerator.is_main_process)

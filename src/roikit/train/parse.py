@@ -53,7 +53,11 @@ def make_parser(prog: str = "roikit train", description: str | None = None) -> P
 
 def build(parser: Parser, parsed: Namespace) -> TrainConfig:
     """The checked configuration, the extractors built."""
-    fields = {name: getattr(parser.instantiate(parsed), name) for name in TrainConfig.__dataclass_fields__}
+    try:
+        built = parser.instantiate(parsed)
+    except (ValueError, TypeError) as error:  # an extractor that refuses its arguments
+        raise RunError(f"configuration: {error}") from None
+    fields = {name: getattr(built, name) for name in TrainConfig.__dataclass_fields__}
     config = TrainConfig(**fields)
     validate(config)
     return config
@@ -117,6 +121,26 @@ def check_file(path: Path) -> None:
 def dump(parser: Parser, parsed: Namespace) -> str:
     """Every key with its value, as YAML."""
     return parser.dump(parsed, skip_unset=False)
+
+
+# what may differ between the parts of a run: where things are and how often something is written
+_FREE = ("data.path", "data.workers", "out", "cpu", "log_every", "save_every", "eval_every", "pictures")
+
+
+def changes(before: str, now: str) -> list[str]:
+    """What keeps a run from going on as it began: "optim.lr was 0.1, is 0.2" for each key that differs."""
+    import yaml
+
+    old, new = _flat(yaml.safe_load(before)), _flat(yaml.safe_load(now))
+    keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys]
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def read(path: Path) -> tuple[TrainConfig, str]:

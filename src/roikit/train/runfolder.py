@@ -37,29 +37,27 @@ class RunFolder:
         self.weights = self.path / "model.safetensors"
         self.metrics = self.path / "metrics.json"
 
-    @classmethod
-    def create(cls, path: str | Path, config_text: str) -> RunFolder:
-        """A new run; its folder must be absent or empty.
+    def check_new(self) -> None:
+        """Raise a `RunError` where a new run would meet something: the folder must be absent or empty."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path}: is a file; the run folder (--out) must be new or an empty folder")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            resume = f"continue it with: roikit train --resume {self.path}"
+            hint = resume if self.config.is_file() else "nothing is overwritten"
+            raise RunError(f"{self.path}: is not empty; choose another folder with --out ({hint})")
+
+    def create(self, config_text: str) -> None:
+        """Begin a new run: make the folder and write config.yaml.
 
         Raises:
             RunError: it holds something already, is a file, or cannot be made.
         """
-        run = cls(path)
-        if run.path.exists() and not run.path.is_dir():
-            raise RunError(f"{run.path}: is a file; the run folder (--out) must be new or an empty folder")
-        if run.path.is_dir() and any(run.path.iterdir()):
-            hint = (
-                f"continue it with: roikit train --resume {run.path}"
-                if run.config.is_file()
-                else "nothing is overwritten"
-            )
-            raise RunError(f"{run.path}: is not empty; choose another folder with --out ({hint})")
+        self.check_new()
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(run.config, config_text.encode())
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, config_text.encode())
         except OSError as error:
-            raise RunError(f"{run.path}: the run folder cannot be written ({error.strerror})") from None
-        return run
+            raise RunError(f"{self.path}: the run folder cannot be written ({error.strerror})") from None
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

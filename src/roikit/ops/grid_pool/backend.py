@@ -89,7 +89,11 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
-        return reference.pool([x.to(_wide(dtype)) for x in maps], geometry.batch, geometry.level, rows, cols).to(dtype)
+        wide = [x.to(_wide(dtype)) for x in maps]
+        pooled = reference.pool(wide, geometry.batch, geometry.level, rows, cols).to(dtype)
+        # As the kernels and the fake kernel lay it out: a compiled graph relies on the strides.
+        form = torch.channels_last if is_channels_last(maps[0]) else torch.contiguous_format
+        return pooled.contiguous(memory_format=form)
     cpu, layout, threads = kernels
     last = is_channels_last(maps[0])
     out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), _wide(dtype))
@@ -109,7 +113,6 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
         found = reference.spread(grad.to(_wide(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
-        # As the kernels and the fake kernel lay it out: a compiled graph relies on the strides.
         form = torch.channels_last if last else torch.contiguous_format
         return [m.to(dtype).contiguous(memory_format=form) for m in found]
     cpu, _, threads = kernels

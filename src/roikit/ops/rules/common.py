@@ -17,7 +17,7 @@ def per_roi(cells: int | Tensor, like: Tensor) -> Tensor:
     """The number of cells as a float tensor that broadcasts over [R, bins]."""
     if isinstance(cells, Tensor):
         return cells.to(like.dtype)[:, None]
-    return torch.full((1, 1), float(cells), dtype=like.dtype, device=like.device)
+    return torch.full((1, 1), cells, dtype=like.dtype, device=like.device)
 
 
 def clip_window(first: Tensor, stop: Tensor, cells: Tensor) -> Tensor:

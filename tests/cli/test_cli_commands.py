@@ -1,0 +1,183 @@
+"""What the commands do when everything is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_run
+import yaml
+from PIL import Image
+
+
+def test_help_and_version_need_no_torch():
+    code = "import sys; from roikit.cli import main; main([{!r}]); print('torch' in sys.modules)"
+    for argument, words in (("--help", "train a detector"), ("--version", "0.")):
+        result = subprocess.run(
+            [sys.executable, "-c", code.format(argument)], capture_output=True, text=True, check=True
+        )
+        assert words in result.stdout and result.stdout.endswith("False\n")
+
+
+def test_openmp_is_set_before_torch_loads():
+    code = (
+        "import os, sys\n"
+        "class Spy:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': print('at import of torch:', os.environ.get('GOMP_SPINCOUNT')); sys.exit()\n"
+        "sys.meta_path.insert(0, Spy())\n"
+        "from roikit.cli import main\n"
+        "main(['info'])\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "at import of torch: 1000" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "data", "info", "bench"])
+def test_every_command_has_help(call, command):
+    result = call(command, "--help")
+    assert result.code == 0
+    assert result.out.startswith("usage: roikit")
+
+
+def test_train_help_explains_every_field(call):
+    text = " ".join(call("train", "--help").out.split())
+    for words in ("--resume RUN", "Images per step over all processes", "Learning rate for the batch", "--extractor"):
+        assert words in text
+
+
+def test_print_config_is_a_config(call, tmp_path):
+    flags = [
+        "--extractor=PrRoIPool",
+        "--extractor.output_size=5",
+        "--optim.factors={body: 0.1}",
+        "--data.crop=[64, 96]",
+    ]
+    first = call("train", *flags, "--print_config").out
+    (tmp_path / "c.yaml").write_text(first)
+    second = call("train", f"--config={tmp_path / 'c.yaml'}", "--print_config").out
+    assert yaml.safe_load(first) == yaml.safe_load(second)
+    config = yaml.safe_load(first)
+    assert config["extractor"]["class_path"].endswith("PrRoIPool")
+    assert config["extractor"]["init_args"]["output_size"] == 5
+    assert config["optim"]["factors"] == {"body": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("extractor: RoIPool", "RoIPool", {"mode": "max"}),
+        ("extractor: {class_path: RoIPool, init_args: {mode: average}}", "RoIPool", {"mode": "average"}),
+        ("extractor: {class_path: roikit.extractors.PrRoIPool}", "PrRoIPool", {}),
+        ("extractor: {init_args: {sampling_ratio: 0}}", "RoIAlign", {"sampling_ratio": 0}),
+        ("optim: {lr: 0.1}", "RoIAlign", {"sampling_ratio": 2}),
+    ],
+)
+def test_extractors_in_yaml(call, tmp_path, text, name, arguments):
+    (tmp_path / "c.yaml").write_text(text)
+    extractor = yaml.safe_load(call("train", "--config", tmp_path / "c.yaml", "--print_config").out)["extractor"]
+    assert extractor["class_path"].endswith(name)
+    assert arguments.items() <= extractor["init_args"].items()
+
+
+@pytest.mark.parametrize("flags", [["--extractor=RoIPool"], ["--extractor=PrRoIPool", "--model.neck=c5"]])
+def test_swapping_the_extractor_is_one_flag(call, coco, tmp_path, flags):
+    if "--model.neck=c5" in flags:
+        flags = [*flags, "--model.anchor_sizes=[[16, 32, 64]]", "--extractor.expand=2.0"]
+    run = tmp_path / "run"
+    result = call("train", f"--data={coco}", *tiny_run.FLAGS, *flags, "--optim.steps=1", f"--out={run}")
+    assert result.code == 0, result.err
+    assert call("eval", run).code == 0
+    assert flags[0].partition("=")[2] in yaml.safe_load((run / "config.yaml").read_text())["extractor"]["class_path"]
+
+
+def test_a_run_folder_holds_what_it_should(finished, coco):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "model.safetensors", "metrics.json"} <= names
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["images"] == 6 and set(metrics["bbox"]["per_class"]) == {"disc", "box"}
+    assert yaml.safe_load((finished / "config.yaml").read_text())["data"]["path"] == str(coco)
+
+
+def test_eval_repeats_the_metrics_of_the_run(call, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # from any folder
+    result = call("eval", finished, "--out", "metrics.json")
+    assert result.code == 0
+    for words in ("boxes, COCO metrics in %", "AP_small", "disc", "box", "all"):
+        assert words in result.out
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    assert again["bbox"] == json.loads((finished / "metrics.json").read_text())["bbox"]
+
+
+def test_predict_writes_pictures_and_results(call, finished, coco, tmp_path):
+    image = coco / "images" / "val" / "001.png"
+    twin = tmp_path / "001.png"
+    Image.open(image).convert("L").resize((90, 70)).save(twin)
+    out = tmp_path / "out"
+    result = call("predict", finished, coco / "images" / "val", twin, "--out", out, "--score", "0.1")
+    assert result.code == 0, result.err
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [*(f"{n:03d}.png" for n in range(1, 7)), "001-2.png", "predictions.json"]
+    )
+    assert Image.open(out / "001.png").size == (64, 64)
+    assert Image.open(out / "001-2.png").size == (90, 70)
+    rows = json.loads((out / "predictions.json").read_text())
+    assert rows and {row["image_id"] for row in rows} <= set(range(1, 8))
+    for row in rows:
+        x, y, w, h = row["bbox"]
+        width, height = (90, 70) if row["file_name"] == str(twin) else (64, 64)
+        assert 0 <= x and 0 <= y and x + w <= width + 0.02 and y + h <= height + 0.02
+        assert row["category"] == ("disc", "box")[row["category_id"] - 1]
+
+
+def test_data_describes_and_draws(call, coco, tmp_path):
+    result = call("data", coco, "--masks", "true", "--sheet", tmp_path / "sheet.png", "--images", "3")
+    assert result.code == 0
+    assert "disc" in result.out and "6 images" in result.out
+    assert Image.open(tmp_path / "sheet.png").width > 64
+    assert "instances_val" not in call("data", coco, "--split", "train").out
+
+
+def test_info(call):
+    result = call("info")
+    assert result.code == 0
+    for words in ("torch ", "backend numba", "backend triton", "runs on cpu", "threads"):
+        assert words in result.out
+    listing = call("info", "--extractors").out
+    assert all(name in listing for name in ("RoIAlign", "RoIPool", "PrRoIPool"))
+
+
+def test_numbered_run_folders(call, coco, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert call("train", f"--data={coco}", *tiny_run.FLAGS, "--optim.steps=1").code == 0
+        assert (tmp_path / "runs" / f"coco-{number}" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c(coco, tmp_path, workers):
+    run = tmp_path / "run"
+    flags = ["--optim.steps=100000", "--save_every=5", f"--data.workers={workers}", f"--out={run}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "roikit", "train", f"--data.path={coco}", *tiny_run.FLAGS, *flags],
+        env=tiny_run.ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that the signal can go to the whole group, as the terminal sends it
+    )
+    limit = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < limit:
+        if (run / "log.jsonl").exists() and len((run / "log.jsonl").read_text().splitlines()) > 6:
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip().splitlines() == [f"stopped; continue with: roikit train --resume {run}"]

@@ -1,0 +1,216 @@
+"""Law 7: torch.compile without graph breaks, torch.export with dynamic sizes, torch's own checks of the operators."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from listing import SCALE, as_rois, every, features, rois, smooth
+from torch.library import opcheck
+
+import roikit
+from roikit.boxes import Rois
+
+
+@pytest.fixture(autouse=True)
+def fresh_graphs():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(function, backend="aot_eager", **options):
+    return torch.compile(function, fullgraph=True, backend=backend, **options)
+
+
+@every
+def test_law_7_compiles_in_one_graph(variant, rng):
+    extractor, x, boxes = variant.make(), features(rng).requires_grad_(), rois(rng)
+    lists = [boxes[:7, 1:], boxes[7:, 1:]]
+    function = compiled(lambda x, boxes: extractor(x, boxes, SCALE))
+    for given in (boxes, lists):
+        expected, found = extractor(x, given, SCALE), function(x, given)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+        weight = torch.randn(found.shape, generator=rng, dtype=x.dtype)
+        (gradient,), (wanted,) = (torch.autograd.grad(out, x, weight) for out in (found, expected))
+        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+
+
+@smooth
+def test_law_7_compiles_with_gradients_to_the_boxes(variant, rng):
+    extractor, x = variant.make(), features(rng).requires_grad_()
+    boxes = rois(rng)
+    coordinates = boxes[:, 1:].clone().requires_grad_()
+    function = compiled(lambda x, c: extractor(x, as_rois(torch.cat([boxes[:, :1], c], 1)), SCALE))
+    expected, found = (f(x, coordinates) for f in (function.__wrapped__, function))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+    for gradient, wanted in zip(
+        *(torch.autograd.grad(out.square().sum(), (x, coordinates)) for out in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-11, atol=1e-12)
+
+
+@every
+def test_law_7_one_graph_serves_every_number_of_rois_and_every_map_size(variant, rng):
+    extractor = variant.make()
+    function = compiled(lambda x, boxes: extractor(x, boxes, SCALE), dynamic=True)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for count, height, width in ((12, 13, 17), (5, 9, 21), (31, 40, 8)):
+            x, boxes = features(rng, height=height, width=width), rois(rng, count=count)
+            torch.testing.assert_close(function(x, boxes), extractor(x, boxes, SCALE), rtol=0, atol=1e-14)
+
+
+@every
+def test_law_7_several_levels_compile(variant, rng):
+    extractor = variant.make()
+    maps, boxes = [features(rng), features(rng, height=5, width=7)], rois(rng)
+    level = torch.randint(2, (len(boxes),), generator=rng)
+    function = compiled(lambda maps, b, i, lv: extractor(maps, Rois(b, i, lv), [SCALE, 0.125]))
+    given = (maps, boxes[:, 1:], boxes[:, 0].long(), level)
+    torch.testing.assert_close(function(*given), extractor(maps, as_rois(boxes, level), [SCALE, 0.125]))
+
+
+@every
+def test_law_7_channels_last_compiles_with_the_strides_it_promises(variant, rng):
+    extractor, boxes = variant.make(), rois(rng)
+    x = features(rng).contiguous(memory_format=torch.channels_last).requires_grad_()
+    function = compiled(lambda x: extractor(x, boxes, SCALE) * 2)
+    found, expected = function(x), extractor(x, boxes, SCALE) * 2
+    torch.testing.assert_close(found, expected)
+    for out in (found, expected):
+        x.grad = None
+        out.square().sum().backward()
+        assert bool(torch.isfinite(x.grad).all())
+
+
+@every
+def test_law_7_a_compiled_nan_box_gives_nan_features_for_its_roi_alone(variant, rng):
+    extractor, x, boxes = variant.make(), features(rng), rois(rng)
+    expected = extractor(x, boxes, SCALE)
+    boxes[5, 2] = float("nan")
+    found = compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
+    others = torch.arange(len(boxes)) != 5
+    torch.testing.assert_close(found[others], expected[others], rtol=0, atol=1e-14)
+    assert bool(torch.isnan(found[5]).all())
+
+
+@every
+def test_law_7_a_compiled_wrong_batch_index_is_an_error(variant, rng):
+    extractor, x, boxes = variant.make(), features(rng), rois(rng)
+    boxes[5, 0] = 99
+    with pytest.raises(ValueError, match="RoI 5: 99"):
+        compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
+
+
+@every
+def test_law_7_exports_with_dynamic_sizes(variant, rng):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.extractor = variant.make()
+
+        def forward(self, x, boxes):
+            return self.extractor(x, boxes, SCALE)
+
+    dim = torch.export.Dim
+    shapes = {
+        "x": {2: dim("height", min=2, max=512), 3: dim("width", min=2, max=512)},
+        "boxes": {0: dim("regions", min=2, max=100_000)},
+    }
+    model = Model()
+    program = torch.export.export(model, (features(rng), rois(rng)), dynamic_shapes=shapes, strict=False)
+    for count, height, width in ((12, 13, 17), (3, 9, 21), (40, 50, 8)):
+        x, boxes = features(rng, height=height, width=width), rois(rng, count=count)
+        torch.testing.assert_close(program.module()(x, boxes), model(x, boxes), rtol=0, atol=1e-14)
+
+
+@every
+def test_law_7_several_levels_export_with_dynamic_sizes(variant, rng):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = roikit.MultiScale(variant.make(), ["fine", "coarse"], [4, 8])
+
+        def forward(self, fine, coarse, boxes):
+            return self.pool({"fine": fine, "coarse": coarse}, [boxes])
+
+    def scene(count, height, width):
+        fine = features(rng, batch=1, height=2 * height, width=2 * width)
+        coarse = features(rng, batch=1, height=height, width=width)
+        return fine, coarse, rois(rng, count, height=120, width=150, scale=(0.25, 0.25))[:, 1:]
+
+    dim = torch.export.Dim
+    sizes = {2: dim.AUTO, 3: dim.AUTO}
+    model = Model()
+    program = torch.export.export(
+        model, scene(12, 13, 17), dynamic_shapes=(sizes, sizes, {0: dim("regions", min=2, max=100_000)}), strict=False
+    )
+    for size in ((12, 13, 17), (3, 9, 21), (40, 50, 8)):
+        given = scene(*size)
+        torch.testing.assert_close(program.module()(*given), model(*given), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("extractor", [roikit.RoIAlign(3), roikit.RoIPool(3)], ids=repr)
+def test_law_7_inductor(extractor, rng):
+    x, boxes = features(rng, torch.float32).requires_grad_(), rois(rng).float()
+
+    def model(x, boxes):
+        return (extractor(x.relu(), boxes, SCALE) * 2).sum((2, 3)).sigmoid()
+
+    found, expected = compiled(model, "inductor")(x, boxes), model(x, boxes)
+    torch.testing.assert_close(found, expected)
+    (gradient,), (wanted,) = (torch.autograd.grad(out.square().sum(), x) for out in (found, expected))
+    torch.testing.assert_close(gradient, wanted)
+
+
+def arguments_of_the_operators(rng, dtype=torch.float64):
+    """For every operator of ``torch.ops.roikit``: arguments that its differentiable inputs are part of."""
+    maps = [features(rng, dtype), features(rng, dtype, height=5, width=7)]
+    shapes = [n for x in maps for n in x.shape]
+    batch, level = torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 1])
+    rows = torch.tensor([[1.0, 4.0], [-2.0, 6.0], [0.3, 0.4], [2.0, 9.0]], dtype=dtype)
+    cols = rows + 0.7
+    axes = (batch, level, rows, cols, [3, 2], [0, 1], [2, 0])
+    grad = torch.randn(4, 5, 3, 2, generator=rng, dtype=dtype)
+    taps = (torch.rand(4, 3, 13, generator=rng, dtype=dtype), torch.rand(4, 2, 17, generator=rng, dtype=dtype))
+    windows = (torch.tensor([[1, 4], [0, 5], [2, 2]]), torch.tensor([[0, 7], [3, 5]]))
+    windows = tuple(w.to(torch.int32).expand(4, -1, -1).contiguous() for w in windows)
+    fixed = (batch, level, *windows)
+    index = torch.randint(-1, 35, (4, 5, 3, 2), generator=rng, dtype=torch.int32)
+
+    def wanted(*tensors):
+        given = [t.clone().requires_grad_() for t in tensors]
+        return given[0] if len(given) == 1 else given
+
+    return {
+        "grid_pool": (wanted(*maps), *axes),
+        "grid_spread": (wanted(grad), *axes, shapes, False),
+        "tap_pool": (wanted(*maps), *wanted(*taps), *fixed),
+        "tap_spread": (*wanted(*taps), wanted(grad), *fixed, shapes, True),
+        "tap_rows": (wanted(*maps), wanted(taps[1]), wanted(grad), *fixed, 13),
+        "tap_cols": (wanted(*maps), wanted(taps[0]), wanted(grad), *fixed, 17),
+        "max_pool": (wanted(*maps), *fixed),
+        "max_gather": (wanted(*maps), index, batch, level),
+        "max_scatter": (wanted(grad), index, batch, level, shapes),
+    }
+
+
+def registered() -> list[str]:
+    names = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("roikit::")}
+    return sorted(name.split("::")[1] for name in names)
+
+
+def test_law_7_every_operator_is_checked(rng):
+    roikit.RoIAlign(1), roikit.RoIPool(1)
+    assert registered() == sorted(arguments_of_the_operators(rng))
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("name", sorted(arguments_of_the_operators(torch.Generator())))
+def test_law_7_opcheck(name, backend, rng, monkeypatch):
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    operator = getattr(torch.ops.roikit, name).default
+    arguments = arguments_of_the_operators(rng)[name]
+    opcheck(operator, arguments)
+    if isinstance(arguments[0], list):  # and channels-last
+        last = [x.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for x in arguments[0]]
+        opcheck(operator, (last, *arguments[1:]))

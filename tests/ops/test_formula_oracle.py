@@ -1,0 +1,69 @@
+"""The formulas as slow loops (``formulas.py``) as the oracle of every method, in float64."""
+
+from __future__ import annotations
+
+import formulas
+import pytest
+import torch
+
+import roikit
+from roikit import ops
+
+CASES = {
+    "RoIAlign": (lambda g: roikit.RoIAlign(g, 2), lambda x, b, g: formulas.roi_align(x, b, g, 2, True)),
+    "RoIAlign-adaptive": (lambda g: roikit.RoIAlign(g, 0), lambda x, b, g: formulas.roi_align(x, b, g, 0, True)),
+    "RoIAlign-unaligned": (
+        lambda g: roikit.RoIAlign(g, 3, aligned=False),
+        lambda x, b, g: formulas.roi_align(x, b, g, 3, False),
+    ),
+    "RoIAlign-unaligned-adaptive": (
+        lambda g: roikit.RoIAlign(g, -1, aligned=False),
+        lambda x, b, g: formulas.roi_align(x, b, g, -1, False),
+    ),
+    "PrRoIPool": (roikit.PrRoIPool, formulas.prroi_pool),
+}
+for _mode in ("max", "average"):
+    for _rounding in ("caffe", "floor"):
+        CASES[f"RoIPool-{_mode}-{_rounding}"] = (
+            lambda g, m=_mode, r=_rounding: roikit.RoIPool(g, m, r),
+            lambda x, b, g, m=_mode, r=_rounding: formulas.roi_pool(x, b, g, m, r),
+        )
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_formula(name, backend, rng, monkeypatch):
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    make, formula = CASES[name]
+    for _ in range(3):
+        height, width, *grid = (int(torch.randint(1, n, (), generator=rng)) for n in (9, 11, 5, 5))
+        x = torch.rand(1, 1, height, width, generator=rng, dtype=torch.float64)
+        corners = (torch.rand(6, 2, 2, generator=rng, dtype=torch.float64) * 1.6 - 0.3) * torch.tensor([width, height])
+        boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)
+        boxes[0] = boxes[0].round()  # on cells
+        boxes[1] = torch.cat([boxes[1, :2], boxes[1, :2]])  # no area
+        boxes[2] = boxes[2, [2, 3, 0, 1]]  # corners exchanged
+        expected = torch.tensor([formula(x[0, 0].tolist(), box, grid) for box in boxes.tolist()], dtype=torch.float64)
+        found = make(grid)(x, [boxes])[:, 0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+        # Image pixels and strides: the same RoI, seen through a scale of (y, x).
+        scaled = boxes * boxes.new_tensor([8.0, 4.0, 8.0, 4.0])
+        torch.testing.assert_close(make(grid)(x, [scaled], (0.25, 0.125))[:, 0], expected, rtol=0, atol=1e-13)
+
+
+def test_prroi_pool_functional_form(rng):
+    x = torch.rand(1, 1, 5, 6, generator=rng, dtype=torch.float64)
+    box = [0.3, -1.2, 4.4, 3.9]
+    expected = torch.tensor(formulas.prroi_pool(x[0, 0].tolist(), box, (2, 3)), dtype=torch.float64)
+    found = ops.prroi_pool(x, torch.tensor([[0.0, *box]], dtype=torch.float64), (2, 3))
+    torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_expand_is_an_area_factor_about_the_centre(factor, rng):
+    x = torch.rand(1, 2, 9, 11, generator=rng, dtype=torch.float64)
+    side = factor**0.5
+    box = torch.tensor([[2.0, 3.0, 8.0, 7.0]], dtype=torch.float64)
+    grown = torch.tensor([[5 - 3 * side, 5 - 2 * side, 5 + 3 * side, 5 + 2 * side]], dtype=torch.float64)
+    for kind in roikit.extractors.EXTRACTORS:
+        torch.testing.assert_close(kind(3, expand=factor)(x, [box]), kind(3)(x, [grown]), rtol=0, atol=1e-13)
