@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..boxes import Rois, Scale
 from . import geometry
+from .bin_pool import Channels
+from .bin_pool import pool as bin_pool
 from .grid_pool import pool
 from .maps import as_maps, geometry_dtype
 from .max_pool import max_pool
@@ -89,6 +92,112 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spat
     maps, rois, cells = _read(input, boxes, spatial_scale)
     rows, cols = geometry.axes(geometry.rounded(cells.detach()), size, "cells")
     return max_pool(maps, rois, rows, cols)[0]
+
+
+def ps_roi_align(
+    input: Tensor,
+    boxes: Boxes,
+    output_size: int | Sequence[int],
+    spatial_scale: Scale = 1.0,
+    sampling_ratio: int = -1,
+) -> Tensor:
+    """Position-sensitive RoI Align (Light-Head R-CNN), the values of ``torchvision.ops.ps_roi_align``.
+
+    Bin (i, j) of output channel c reads input channel c·h·w + i·w + j, with RoI Align's samples (``aligned=True``).
+
+    Returns:
+        ``Tensor[R, C / (h·w), h, w]``. Differentiable in ``input`` and ``boxes``, twice.
+
+    Raises:
+        ValueError: also where C does not divide by h·w.
+
+    Example:
+        >>> x = torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 3, 3)  # channel k is k everywhere
+        >>> ps_roi_align(x, torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]), 2)
+        tensor([[[[0., 1.],
+                  [2., 3.]]]])
+    """
+    size = pair(output_size)
+    maps, rois, cells = _read(input, boxes, spatial_scale)
+    rows, cols = geometry.bins(geometry.corners(cells, 0.5), size, "hat", sampling_ratio)
+    return bin_pool(maps, rois, rows, cols, position_sensitive(input, size)).unflatten(2, size)
+
+
+def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: Scale = 1.0) -> Tensor:
+    """Position-sensitive RoI pooling (Dai et al., R-FCN 2016; LRF Eq. 6), the values of torchvision's.
+
+    Bin (i, j) of output channel c is the mean of input channel c·h·w + i·w + j over the cells of the rounded bin.
+
+    Returns:
+        ``Tensor[R, C / (h·w), h, w]``. Differentiable in ``input``, twice; an empty bin gives 0.
+
+    Example:
+        >>> x = torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 3, 3)  # channel k is k everywhere
+        >>> ps_roi_pool(x, torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]), 2)
+        tensor([[[[0., 1.],
+                  [2., 3.]]]])
+    """
+    size = pair(output_size)
+    maps, rois, cells = _read(input, boxes, spatial_scale)
+    limits = tuple(torch.full_like(rois.batch, n - 1) for n in input.shape[2:])
+    rows, cols = geometry.rounded_bins(cells.detach(), size, (limits[0], limits[1]))
+    return bin_pool(maps, rois, rows, cols, position_sensitive(input, size)).unflatten(2, size)
+
+
+def deform_roi_pool(
+    input: Tensor,
+    boxes: Boxes,
+    offset: Tensor | None = None,
+    modulation: Tensor | None = None,
+    output_size: int | Sequence[int] = (7, 7),
+    spatial_scale: Scale = 1.0,
+    sampling_ratio: int = 2,
+    gamma: float = 0.1,
+) -> Tensor:
+    """Deformable RoI pooling (Dai et al. 2017, LRF Eq. 5) and, with a modulation, its second version (DCNv2 Eq. 2).
+
+    Args:
+        offset: ``Tensor[R, 2, h, w]``, (y, x): RoI Align's bin (i, j) moves by γ · (RoI height · δy, RoI width · δx).
+            mmcv's offsets are (x, y): ``offset.flip(1)`` converts. ``None`` is zero: RoI Align with ``aligned=True``.
+        modulation: ``Tensor[R, h, w]``, a factor on each bin; ``None`` is 1.
+        gamma: γ.
+
+    Differentiable in everything but γ, twice.
+
+    Example:
+        >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> boxes = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]])
+        >>> right = torch.tensor([0.0, 5.0]).reshape(1, 2, 1, 1)  # 0.1 · 5 · a width of 2 = 1 cell
+        >>> deform_roi_pool(x, boxes, right, output_size=1)
+        tensor([[[[3.5000]]]])
+    """
+    size = pair(output_size)
+    maps, rois, cells = _read(input, boxes, spatial_scale)
+    for name, given, shape in (
+        ("offset", offset, (len(rois), 2, *size)),
+        ("modulation", modulation, (len(rois), *size)),
+    ):
+        if given is not None and given.shape != shape:
+            raise ValueError(f"{name} must be a Tensor{list(shape)}, one value for each bin, not {list(given.shape)}")
+    box = geometry.corners(cells, 0.5)
+    shift = None
+    if offset is not None:
+        sides = torch.stack([box[1], box[3]], 1)[..., None, None]
+        shift = gamma * sides * offset.to(sides.dtype)
+    out = bin_pool(maps, rois, *geometry.bins(box, size, "hat", sampling_ratio, shift), Channels(input.shape[1]))
+    out = out.unflatten(2, size)
+    return out if modulation is None else out * modulation[:, None].to(out.dtype)
+
+
+def position_sensitive(input: Tensor, size: tuple[int, int]) -> Channels:
+    """Bin k = i·w + j of output channel c reads channel c·h·w + k."""
+    bins = size[0] * size[1]
+    if input.shape[1] % bins:
+        raise ValueError(
+            f"position-sensitive pooling to {size[0]}×{size[1]} needs a multiple of {bins} channels, "
+            f"but the input has {input.shape[1]}"
+        )
+    return Channels(input.shape[1] // bins, bins, torch.arange(bins, device=input.device))
 
 
 def _read(input: Tensor, boxes: Boxes, spatial_scale: Scale) -> tuple[list[Tensor], Rois, Tensor]:

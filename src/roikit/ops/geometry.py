@@ -22,11 +22,15 @@ def aligned(cells: Tensor, align: bool) -> Geometry:
     return (y, h, x, w) if align else (y, h.clamp(min=1), x, w.clamp(min=1))
 
 
+def whole(cells: Tensor) -> Tensor:
+    """Rounded as C rounds, half away from zero (torch's own rounding takes halves to even)."""
+    cut = torch.trunc(cells)
+    return cut + torch.copysign(((cells - cut).abs() >= 0.5).to(cells.dtype), cells)
+
+
 def rounded(cells: Tensor) -> Geometry:
     """RoI Pooling as Caffe rounds it: corners half away from zero, the last cell included, at least 1 cell."""
-    whole = torch.trunc(cells)
-    whole = whole + torch.copysign(((cells - whole).abs() >= 0.5).to(cells.dtype), cells)
-    y, h, x, w = corners(whole)
+    y, h, x, w = corners(whole(cells))
     return y, (h + 1).clamp(min=1), x, (w + 1).clamp(min=1)
 
 
@@ -34,3 +38,59 @@ def axes(geometry: Geometry, bins: tuple[int, int], rule: str, samples: int = 0)
     """A row axis and a column axis with one rule."""
     y, h, x, w = geometry
     return Axis(y, h, bins[0], rule, samples), Axis(x, w, bins[1], rule, samples)
+
+
+def bins(
+    geometry: Geometry, grid: tuple[int, int], rule: str, samples: int = 0, shift: Tensor | None = None
+) -> tuple[Axis, Axis]:
+    """A row axis and a column axis for every bin of a grid: axes of R·h·w regions of one bin each.
+
+    Args:
+        geometry: the RoIs.
+        grid: (h, w).
+        rule, samples: as an ``Axis`` takes them.
+        shift: ``Tensor[R, 2, h, w]``, (y, x) by which each bin is moved, in feature cells.
+    """
+    y, height, x, width = geometry
+    starts, sizes = [], []
+    for lo, size, count in ((y, height, grid[0]), (x, width, grid[1])):
+        beta = (size / count)[:, None]
+        starts.append(lo[:, None] + torch.arange(count, device=lo.device).to(lo.dtype) * beta)
+        sizes.append(beta.expand(len(lo), count))
+    starts, sizes = list(_every_bin(*starts)), list(_every_bin(*sizes))
+    if shift is not None:
+        starts = [start + moved.reshape(-1) for start, moved in zip(starts, shift.unbind(1), strict=True)]
+    rows, cols = (Axis(start, size, 1, rule, samples) for start, size in zip(starts, sizes, strict=True))
+    return rows, cols
+
+
+def rounded_bins(cells: Tensor, grid: tuple[int, int], limits: tuple[Tensor, Tensor]) -> tuple[Axis, Axis]:
+    """Position-sensitive RoI pooling (R-FCN): bins of whole cells, their ends clipped to [0, N - 1].
+
+    Corners are rounded half away from zero, the last cell is not included, sides are at least 1 cell; so, as in the
+    original operator and torchvision's, the last row and column of the map are never read.
+
+    Args:
+        cells: ``Tensor[R, 4]``, boxes in feature cells.
+        grid: (h, w).
+        limits: N - 1 of each RoI's map, down and across, ``Tensor[R]`` each.
+    """
+    y, height, x, width = corners(whole(cells))
+    firsts, counts = [], []
+    for lo, size, bins_, limit in ((y, height, grid[0], limits[0]), (x, width, grid[1], limits[1])):
+        beta = (size.clamp(min=1) / bins_)[:, None]
+        steps = torch.arange(bins_ + 1, device=lo.device).to(lo.dtype) * beta
+        last = limit.to(lo.dtype)[:, None]
+        first = torch.minimum((torch.floor(steps[:, :-1]) + lo[:, None]).clamp(min=0), last)
+        stop = torch.minimum((torch.ceil(steps[:, 1:]) + lo[:, None]).clamp(min=0), last)
+        firsts.append(first)
+        counts.append((stop - first).clamp(min=0))
+    first_y, first_x = _every_bin(*firsts)
+    count_y, count_x = _every_bin(*counts)
+    return Axis(first_y, count_y, 1, "cells"), Axis(first_x, count_x, 1, "cells")
+
+
+def _every_bin(rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+    """[R, h] and [R, w] as two [R·h·w]: each bin's row value and column value."""
+    shape = (len(rows), rows.shape[1], cols.shape[1])
+    return rows[:, :, None].expand(shape).reshape(-1), cols[:, None, :].expand(shape).reshape(-1)

@@ -2,8 +2,8 @@
 
 A pooling T(x, rows, cols, g) = Σ g · rows · cols · x is linear in each argument. The four operators are its partial
 derivatives ∂T/∂g (pool), ∂T/∂x (spread), ∂T/∂rows and ∂T/∂cols; the derivative of each is the other three with its own
-cotangent put in its place: every order, from four sums. Where taps are not variables (a rule evaluated inside the kernel)
-pool and spread alone are closed in the same way.
+cotangent put in its place: every order, from four sums. Where taps are not variables (a rule evaluated inside the
+kernel) pool and spread alone are closed in the same way.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def maps_like(grad: Tensor, shapes: list[list[int]], last: bool) -> list[Tensor]
 
 
 def register_pair(name: str, fixed: Sequence[str], sums: Sums) -> Callable[..., Tensor]:
-    """``roikit::{name}_pool(maps, *fixed, numbers)`` and ``roikit::{name}_spread``, each other's derivative in the maps."""
+    """``roikit::{name}_pool(maps, *fixed, numbers)`` and ``roikit::{name}_spread``, each other's derivative."""
     count = len(fixed)
 
     def pool(maps, *rest):
@@ -174,14 +174,16 @@ def register_four(name: str, fixed: Sequence[str], sums: Sums) -> Callable[..., 
         return sums.pooled_like(maps, *tensors_of(rest))
 
     def spread(rows, cols, grad, *rest):
-        return sums.spread(grad, (rows, cols), *tensors_of(rest), unflatten(rest[count + 1]), rest[count + 2])
+        tensors, numbers = tensors_of(rest)
+        return sums.spread(grad, (rows, cols), tensors, numbers, unflatten(rest[count + 1]), rest[count + 2])
 
     def spread_like(rows, cols, grad, *rest):
         return maps_like(grad, unflatten(rest[count + 1]), rest[count + 2])
 
     def along(axis: int):
         def taps(maps, other, grad, *rest):
-            return sums.grad_taps(maps, other, grad, *tensors_of(rest), axis, rest[count + 1])
+            tensors, numbers = tensors_of(rest)
+            return sums.grad_taps(maps, other, grad, tensors, numbers, axis, rest[count + 1])
 
         def like(maps, other, grad, *rest):
             return sums.taps_like(other, rest[:count], axis, rest[count + 1])

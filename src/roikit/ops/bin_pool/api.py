@@ -45,7 +45,8 @@ def _fused(taps, fixed, numbers):
 
 def _explicit(taps, fixed, numbers):
     batch, level, row_window, col_window, base = fixed
-    return Bins(batch, level, base, *numbers, taps=tuple(taps), windows=(row_window, col_window))
+    step, run = numbers
+    return Bins(batch, level, base, step, run, taps=tuple(taps), windows=(row_window, col_window))
 
 
 _bin_pool = register_pair("bin", ("batch", "level", "rows", "cols", "base"), BinSums(_fused))

@@ -62,7 +62,7 @@ def pool(
     start, stop, x, batch, level, this, rule_y, rule_x, samples_y, samples_x, rows, cols,
     row_taps, row_window, col_taps, col_window, capacity, base, step, last, out,
 ):  # fmt: skip
-    """x [B, H, W, C] (C ordered by step) and RoIs start … stop into out: [R, K, run] where ``last``, else [R, run, K]."""
+    """x [B, H, W, C] (C ordered by step), RoIs start … stop into out: [R, K, run] where ``last``, else [R, run, K]."""
     _, height, width, channels = x.shape
     bins, run = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[1])
     source, target = x.reshape(-1), out.reshape(-1)

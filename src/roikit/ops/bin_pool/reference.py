@@ -1,7 +1,11 @@
-"""The definition, in plain PyTorch: T(x, rows, cols, g) = Σ g[r,c,k] · rows[r,k,v] · cols[r,k,u] · x[b_r, base[r,k]+c·step, v, u]
-and its partial derivatives.
+"""The definition, in plain PyTorch, of
 
-Maps are [B, C, H_l, W_l], one per level; taps are [R, K, N], zero outside their windows, N at least the largest map's side.
+    T(x, rows, cols, g) = Σ g[r,c,k] · rows[r,k,v] · cols[r,k,u] · x[b_r, base[r,k] + c·step, v, u]
+
+and of its partial derivatives.
+
+Maps are [B, C, H_l, W_l], one per level; taps are [R, K, N], zero outside their windows, with N at least the largest
+map's side.
 """
 
 from __future__ import annotations
