@@ -87,8 +87,8 @@ class TestSeparable:
 
 class TestAxis:
     def test_an_unknown_rule_lists_the_known_ones(self):
-        with pytest.raises(ValueError, match="no rule is called 'cubic': choose one of hat, integral, cells,
-        cells_floor"): Axis(torch.zeros(1), torch.ones(1), 2, "cubic")
+        with pytest.raises(ValueError, match="'cubic': choose one of hat, integral, cells, cells_floor"):
+            Axis(torch.zeros(1), torch.ones(1), 2, "cubic")
 
     def test_no_bins(self):
         with pytest.raises(ValueError, match="at least one bin, not 0"):
