@@ -168,7 +168,8 @@ def test_alex_a_box_given_as_position_and_size_is_no_roi():
 
 def test_ilp_and_krzysztof_boxes_are_in_image_pixels_features_are_not():
     """Ilp: "ground truth boxes are based on images, but the rois are based on feature maps, how did they correspond?"
-    Krzysztof: an image of 224×224 and VGG's 14×14 map "dividing by some factor is the most obvious way": by the stride, 16."""
+    Krzysztof: an image of 224×224 and VGG's 14×14 map "dividing by some factor is the most obvious way": by the stride,
+    16."""
     x = torch.rand(1, 3, 14, 14)
     whole = torch.tensor([[0.0, 0.0, 0.0, 224.0, 224.0]])
     for extractor in (roikit.RoIAlign(14, 1), roikit.RoIPool(14, rounding="floor")):

@@ -168,6 +168,7 @@ def assign_levels(
     Returns:
         ``Tensor[R]`` int64.
     """
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # an area overflows half precision
     size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     value = canonical_level + torch.log2(size / canonical_scale) + torch.tensor(1e-6, dtype=boxes.dtype)
     means = [(s[0] * s[1]) ** 0.5 if isinstance(s, Sequence) else float(s) for s in strides]

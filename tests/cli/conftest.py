@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tiny_run
+from accelerate.state import AcceleratorState
 
 from roikit.cli import main
 
@@ -34,7 +35,7 @@ class Result:
 
 
 @pytest.fixture
-def call(capsys) -> Callable[..., Result]:
+def call(capsys) -> Iterator[Callable[..., Result]]:
     """`call("predict", ...)` -> exit code and output."""
 
     def run(*arguments: object) -> Result:
@@ -43,7 +44,8 @@ def call(capsys) -> Callable[..., Result]:
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    return run
+    yield run
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; the next test wants its own
 
 
 @pytest.fixture

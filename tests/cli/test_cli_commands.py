@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny_run
@@ -181,3 +182,20 @@ def test_ctrl_c(coco, tmp_path, workers):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors.strip().splitlines() == [f"stopped; continue with: roikit train --resume {run}"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "experiments").rglob("*.yaml")), ids=lambda p: p.stem
+)
+def test_experiments_are_configurations(call, path):
+    result = call("train", "--config", path, "--print_config")
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision(call, coco, tmp_path, precision):
+    flags = [*tiny_run.FLAGS, f"--precision={precision}", "--model.masks=true", "--optim.steps=2"]
+    result = call("train", f"--data={coco}", *flags, f"--out={tmp_path / 'run'}")
+    assert result.code == 0, result.err
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(0 < record["loss"] < 10 for record in log if record["kind"] == "train")

@@ -20,7 +20,8 @@ def near(expected):
 
 def test_roi_align_reads_the_plane_at_the_bins_centres():
     """Aligned: pixel p's value lies at p + ½. The box (1, 1)-(3, 3) has its 4×4 bin centres at 1¼, 1¾, 2¼, 2¾, that
-    is at cells ¾, 1¼, 1¾, 2¼; there the plane 5v + u is 4.5, 5, 5.5, 6 in the first row, and 2.5 more in each next one."""
+    is at cells ¾, 1¼, 1¾, 2¼; there the plane 5v + u is 4.5, 5, 5.5, 6 in the first row, and 2.5 more in each next
+    one."""
     expected = [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]]
     assert pooled(roikit.RoIAlign(4, 1), 1, 1, 3, 3) == near(expected)
     # On a plane the mean of any symmetric samples is the value in the middle.

@@ -8,6 +8,7 @@ import torch
 
 import roikit
 from roikit import ops
+from roikit.extractors import EXTRACTORS
 
 CASES = {
     "RoIAlign": (lambda g: roikit.RoIAlign(g, 2), lambda x, b, g: formulas.roi_align(x, b, g, 2, True)),
@@ -65,5 +66,5 @@ def test_expand_is_an_area_factor_about_the_centre(factor, rng):
     side = factor**0.5
     box = torch.tensor([[2.0, 3.0, 8.0, 7.0]], dtype=torch.float64)
     grown = torch.tensor([[5 - 3 * side, 5 - 2 * side, 5 + 3 * side, 5 + 2 * side]], dtype=torch.float64)
-    for kind in roikit.extractors.EXTRACTORS:
+    for kind in EXTRACTORS:
         torch.testing.assert_close(kind(3, expand=factor)(x, [box]), kind(3)(x, [grown]), rtol=0, atol=1e-13)

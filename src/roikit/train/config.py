@@ -132,13 +132,13 @@ class OptimConfig:
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
 
-    steps: int = 1000
+    steps: int = 600
     """Length of the training in steps."""
 
     epochs: float | None = None
     """Length of the training in passes over the data; if given, it stands instead of steps."""
 
-    warmup: int = 100
+    warmup: int = 60
     """Steps over which the learning rate rises linearly."""
 
     schedule: Literal["steps", "cosine", "constant"] = "cosine"

@@ -71,6 +71,10 @@ def _pool_backward(ctx, grad, _):
 
 def _gather(maps, index, batch, level):
     indices.check(batch, level, maps[0].shape[0], len(maps))
+    for at, x in enumerate(maps):
+        mine = index if len(maps) == 1 else index[level == at]
+        if mine.numel() and int(mine.max()) >= x.shape[2] * x.shape[3]:
+            raise ValueError(f"the winners were chosen on a map larger than {x.shape[2]}×{x.shape[3]} cells")
     if not _numba(index.device):
         return reference.gather(maps, index, batch, level)
     from .. import threads
@@ -79,9 +83,6 @@ def _gather(maps, index, batch, level):
     out = memory.empty(index.shape, _wide(maps[0].dtype))
     cells, into = index.contiguous().flatten(2).numpy(), out.flatten(2).numpy()
     for at, x in enumerate(maps):
-        mine = cells if len(maps) == 1 else cells[level.numpy() == at]
-        if mine.size and mine.max() >= x.shape[2] * x.shape[3]:
-            raise ValueError(f"the winners were chosen on a map larger than {x.shape[2]}×{x.shape[3]} cells")
         threads.split(cpu.gather, len(cells), _flat(x), batch.numpy(), level.numpy(), at, cells, into, grain=4)
     return out if out.dtype == maps[0].dtype else out.to(maps[0].dtype)
 

@@ -1,0 +1,207 @@
+"""replace_roi on torchvision's detectors: nothing changes but the layer."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+import roikit
+from roikit.extractors import EXTRACTORS
+
+SMALL = {"min_size": 96, "max_size": 128, "rpn_post_nms_top_n_test": 40, "rpn_post_nms_top_n_train": 40}
+
+
+def build(kind, **settings):
+    torch.manual_seed(7)
+    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
+    return kind(backbone, num_classes=3, **SMALL, **settings).eval()
+
+
+@functools.cache
+def images():
+    generator = torch.Generator().manual_seed(3)
+    return [torch.rand(3, 96, 128, generator=generator), torch.rand(3, 90, 110, generator=generator)]
+
+
+def same_detections(found, expected):
+    assert sum(len(one["boxes"]) for one in expected) > 10, "nothing was detected: the comparison says nothing"
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-4)
+
+
+UNALIGNED = functools.partial(roikit.RoIAlign, sampling_ratio=2, aligned=False)
+
+
+def test_faster_rcnn_detects_the_same():
+    model = build(FasterRCNN)
+    with torch.no_grad():
+        expected = model(images())
+        old = model.roi_heads.box_roi_pool
+        assert roikit.replace_roi(model, UNALIGNED(7)) is model
+        new = model.roi_heads.box_roi_pool
+        assert isinstance(new, roikit.MultiScale) and not new.training
+        assert new.featmap_names == old.featmap_names and new.strides == [4.0, 8.0, 16.0, 32.0]
+        same_detections(model(images()), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "size"), [(MaskRCNN, "mask", 14), (KeypointRCNN, "keypoint", 14)], ids=["mask", "keypoint"]
+)
+def test_mask_and_keypoint_rcnn_detect_the_same(kind, name, size):
+    model = build(kind)
+    heads = model.roi_heads
+    with torch.no_grad():
+        expected = model(images())
+        before = getattr(heads, f"{name}_roi_pool")
+        roikit.replace_roi(model, UNALIGNED(7))
+        assert getattr(heads, f"{name}_roi_pool") is before, "it was not asked for"
+        same_detections(model(images()), expected)
+        roikit.replace_roi(model, UNALIGNED(7), **{name: UNALIGNED(size)})
+        assert isinstance(getattr(heads, f"{name}_roi_pool"), roikit.MultiScale)
+        same_detections(model(images()), expected)
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+def test_every_extractor_trains_in_mask_rcnn(kind):
+    model = roikit.replace_roi(build(MaskRCNN).train(), kind(7), mask=kind(14))
+    assert model.roi_heads.box_roi_pool.training
+    targets = []
+    for image in images():
+        masks = torch.zeros(1, *image.shape[-2:], dtype=torch.uint8)
+        masks[:, 20:70, 15:80] = 1
+        targets.append({"boxes": torch.tensor([[15.0, 20, 80, 70]]), "labels": torch.tensor([1]), "masks": masks})
+    losses = model(images(), targets)
+    total = sum(losses.values())
+    assert bool(torch.isfinite(total)) and {"loss_mask", "loss_box_reg"} <= set(losses)
+    total.backward()
+    assert bool(model.backbone.body.conv1.weight.grad.any())
+
+
+def test_training_losses_are_torchvisions():
+    target = [{"boxes": torch.tensor([[15.0, 20, 80, 70]]), "labels": torch.tensor([1])}] * 2
+    model = build(FasterRCNN).train()
+    found = []
+    for _ in range(2):
+        model.zero_grad()
+        torch.manual_seed(1)
+        losses = model(images(), target)
+        sum(losses.values()).backward()
+        found.append((losses, model.backbone.body.conv1.weight.grad.clone()))
+        roikit.replace_roi(model, UNALIGNED(7))
+    (before, gradient), (after, new_gradient) = found
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(new_gradient, gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
+
+
+class OneMap(nn.Sequential):
+    """A backbone with a single map of stride 8."""
+
+    out_channels = 8
+
+    def __init__(self, channels=3):
+        super().__init__(nn.Conv2d(channels, 8, 3, 8, 1), nn.BatchNorm2d(8))
+
+
+def single_level(**settings):
+    pool = torchvision.ops.MultiScaleRoIAlign(["0"], 7, 2)
+    anchors = AnchorGenerator(((16, 32, 64),), ((0.5, 1.0, 2.0),))
+    return FasterRCNN(
+        OneMap(**settings), num_classes=3, rpn_anchor_generator=anchors, box_roi_pool=pool, **SMALL
+    ).eval()
+
+
+def test_a_backbone_with_one_map():
+    torch.manual_seed(7)
+    model = single_level()
+    with torch.no_grad():
+        expected = model(images())
+        roikit.replace_roi(model, UNALIGNED(7))
+        assert model.roi_heads.box_roi_pool.strides == [8.0]
+        same_detections(model(images()), expected)
+
+
+def test_probing_the_strides_leaves_the_model_as_it_was():
+    model = single_level().train()
+    model.backbone[1].eval()  # one module of another mode than its parent
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    roikit.replace_roi(model, roikit.RoIAlign(7))
+    assert model.training and model.backbone[0].training and not model.backbone[1].training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_given_strides_are_taken():
+    model = roikit.replace_roi(single_level(), roikit.RoIAlign(7), strides={"0": (8, 4)})
+    assert model.roi_heads.box_roi_pool.strides == [(8, 4)]
+
+
+def test_a_second_replacement_replaces_the_first():
+    model = roikit.replace_roi(single_level(), roikit.RoIAlign(7))
+    roikit.replace_roi(model, roikit.PrRoIPool(7))
+    assert isinstance(model.roi_heads.box_roi_pool.extractor, roikit.PrRoIPool)
+
+
+def test_state_dicts_and_copies():
+    import copy
+    import pickle
+
+    model = roikit.replace_roi(single_level(), roikit.RoIAlign(7, aligned=False))
+    single_level().load_state_dict(model.state_dict())  # the layer has no weights of its own
+    with torch.no_grad():
+        expected = model(images())
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            same_detections(other(images()), expected)
+
+
+class TestErrors:
+    """Nothing is changed by a refused replacement."""
+
+    @pytest.fixture(scope="class")
+    def model(self):
+        return build(FasterRCNN)
+
+    def refuse(self, model, message, *arguments, **settings):
+        before = model.roi_heads.box_roi_pool
+        with pytest.raises(ValueError, match=message):
+            roikit.replace_roi(model, *arguments, **settings)
+        assert model.roi_heads.box_roi_pool is before
+
+    def test_another_grid(self, model):
+        self.refuse(
+            model, r"box head was built for 7×7 parts and RoIAlign gives 14×14: construct it", roikit.RoIAlign(14)
+        )
+
+    def test_a_head_that_is_not_there(self, model):
+        self.refuse(model, "the model has no mask head", roikit.RoIAlign(7), mask=roikit.RoIAlign(14))
+
+    def test_no_extractor(self, model):
+        self.refuse(model, "is not a RegionExtractor", nn.Identity())
+
+    def test_missing_strides(self, model):
+        self.refuse(model, "strides has no entry for the feature map '1'", roikit.RoIAlign(7), strides={"0": 4})
+
+    def test_not_a_two_stage_detector(self):
+        with pytest.raises(ValueError, match=r"Linear has no roi_heads.box_roi_pool"):
+            roikit.replace_roi(nn.Linear(2, 2), roikit.RoIAlign(7))
+
+    def test_a_wrong_mask_extractor_leaves_the_box_layer_alone(self):
+        model = build(MaskRCNN)
+        before = model.roi_heads.box_roi_pool
+        with pytest.raises(ValueError, match="mask head was built for 14×14 parts"):
+            roikit.replace_roi(model, roikit.RoIAlign(7), mask=roikit.RoIAlign(7))
+        assert model.roi_heads.box_roi_pool is before
+
+    def test_a_backbone_that_takes_no_colour_image(self):
+        model = single_level(channels=1)
+        self.refuse(model, "strides=", roikit.RoIAlign(7))
+        roikit.replace_roi(model, roikit.RoIAlign(7), strides={"0": 8})
