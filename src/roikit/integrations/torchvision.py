@@ -92,6 +92,11 @@ def _probe_strides(model: nn.Module, side: int = 256) -> dict[str, float | tuple
     try:
         with torch.no_grad():
             maps = backbone(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the backbone does not take a blank {side}×{side} colour image to find its strides with ({error}): "
+            'give them, strides={"0": 4, …}'
+        ) from error
     finally:
         for module, mode in training.items():
             module.training = mode
