@@ -87,8 +87,6 @@ def _train(config: TrainConfig, text: str, run: RunFolder | None, accelerator: A
     train_set, eval_set, transform = open_splits(config, accelerator)
     if main_process:
         print(f"run folder {run.path}", flush=True)
-        if config.data.path in ("shapes", "shapes:easy"):
-            print("data: the easy level of Shapes (fewer, larger, clearer figures than the full set)", flush=True)
     try:
         metrics = train(config, text, run, train_set, eval_set, transform, accelerator)
     except KeyboardInterrupt:
