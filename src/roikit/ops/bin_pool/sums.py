@@ -158,15 +158,16 @@ class BinSums:
 
         out = torch.zeros((*other.shape[:2], width), dtype=sums)
         upstream = grad.detach().to(sums).transpose(1, 2).contiguous().numpy()
-        arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
+        main, *arrays = (np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window))
         where = (bins.batch.numpy(), bins.level.numpy())
         base = np.ascontiguousarray(bins.base.numpy())
         for at, x in enumerate(maps):
             images, channels, height, across = x.shape
             source = by_step(x, bins.step).reshape(images, -1)
             strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
-            cells = across if axis == 0 else height
-            given = (source, *strides, cells, upstream, *where, at, *arrays, cells + 2)
+            cells, limit = (across, height) if axis == 0 else (height, across)
+            here = np.clip(main, 0, limit)  # taps made for several levels are as wide as the widest map
+            given = (source, *strides, cells, upstream, *where, at, here, *arrays, cells + 2)
             part = channels // bins.step
             threads.split(cpu.grad_main, grad.shape[0], *given, base, bins.step, part, out.numpy(), grain=2)
         return out

@@ -151,15 +151,16 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     out = torch.zeros((grad.shape[0], window.shape[1], width), dtype=wide)
     order = (0, 2, 3, 1) if axis == 0 else (0, 3, 2, 1)
     upstream = grad.detach().to(wide).permute(order).contiguous().numpy()
-    arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window)]
+    main, *arrays = (np.ascontiguousarray(t.detach().numpy()) for t in (window, other, other_window))
     batch, level = geometry.batch.numpy(), geometry.level.numpy()
     for at_level, x in enumerate(maps):
         images, channels, height, across = x.shape
         source = layout.channels_last(x).reshape(images, -1)
         strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
-        cells = across if axis == 0 else height
+        cells, limit = (across, height) if axis == 0 else (height, across)
+        here = np.clip(main, 0, limit)  # taps made for several levels are as wide as the widest map
         threads.split(
             cpu.grad_main, grad.shape[0], source, *strides, cells, upstream, batch, level, at_level,
-            *arrays, cells + 2, out.numpy(), grain=2,
+            here, *arrays, cells + 2, out.numpy(), grain=2,
         )  # fmt: skip
     return out
