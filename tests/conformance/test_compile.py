@@ -175,6 +175,13 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
     windows = (torch.tensor([[1, 4], [0, 5], [2, 2]]), torch.tensor([[0, 7], [3, 5]]))
     windows = tuple(w.to(torch.int32).expand(4, -1, -1).contiguous() for w in windows)
     fixed = (batch, level, *windows)
+    # Bins that lie anywhere: 4 of them, each a run of 3 channels from its own first one.
+    bins = (rows[:, None] + torch.arange(4, dtype=dtype)[None, :, None], cols[:, None].expand(-1, 4, -1).contiguous())
+    base = torch.tensor([[0, 1, 2, 0]]).expand(4, -1)
+    bin_taps = (torch.rand(4, 4, 13, generator=rng, dtype=dtype), torch.rand(4, 4, 17, generator=rng, dtype=dtype))
+    bin_window = torch.tensor([[1, 4], [0, 5], [2, 2], [0, 7]]).to(torch.int32).expand(4, -1, -1).contiguous()
+    bin_fixed = (batch, level, bin_window, bin_window.flip(1).contiguous(), base)
+    bin_grad = torch.randn(4, 3, 4, generator=rng, dtype=dtype)
     index = torch.randint(-1, 35, (4, 5, 3, 2), generator=rng, dtype=torch.int32)
 
     def wanted(*tensors):
@@ -188,6 +195,12 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
         "tap_spread": (*wanted(*taps), wanted(grad), *fixed, shapes, True),
         "tap_rows": (wanted(*maps), wanted(taps[1]), wanted(grad), *fixed, 13),
         "tap_cols": (wanted(*maps), wanted(taps[0]), wanted(grad), *fixed, 17),
+        "bin_pool": (wanted(*maps), batch, level, *bins, base, [1, 3, 0, 1, 2, 0]),
+        "bin_spread": (wanted(bin_grad), batch, level, *bins, base, [1, 3, 0, 1, 2, 0], shapes, False),
+        "bin_tap_pool": (wanted(*maps), *wanted(*bin_taps), *bin_fixed, [1, 3]),
+        "bin_tap_spread": (*wanted(*bin_taps), wanted(bin_grad), *bin_fixed, [1, 3], shapes, True),
+        "bin_tap_rows": (wanted(*maps), wanted(bin_taps[1]), wanted(bin_grad), *bin_fixed, [1, 3], 13),
+        "bin_tap_cols": (wanted(*maps), wanted(bin_taps[0]), wanted(bin_grad), *bin_fixed, [1, 3], 17),
         "max_pool": (wanted(*maps), *fixed),
         "max_gather": (wanted(*maps), index, batch, level),
         "max_scatter": (wanted(grad), index, batch, level, shapes),

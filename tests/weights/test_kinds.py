@@ -62,6 +62,28 @@ class TestSeparable:
         assert torch.autograd.gradcheck(run, given, fast_mode=True)
         assert torch.autograd.gradgradcheck(run, given, fast_mode=True)
 
+    @pytest.mark.parametrize("backend", ["numba", "reference"])
+    def test_explicit_taps_on_several_levels(self, backend, rng, monkeypatch):
+        """Taps as wide as the widest map: on a smaller one the rest is not read, and has no gradient."""
+        monkeypatch.setenv("ROIKIT_BACKEND", backend)
+        shapes, level = [(7, 9), (3, 12), (4, 2)], torch.tensor([0, 1, 2, 1])
+        maps = [torch.rand(1, 3, *shape, generator=rng, dtype=torch.float64, requires_grad=True) for shape in shapes]
+        rows = torch.rand(4, 2, 7, generator=rng, dtype=torch.float64, requires_grad=True)
+        cols = torch.rand(4, 3, 12, generator=rng, dtype=torch.float64, requires_grad=True)
+        rois = Rois(torch.zeros(4, 4), torch.zeros(4, dtype=torch.int64), level)
+        found = Separable(rows, cols, rois).pool(maps)
+        parts = []
+        for r, at in enumerate(level.tolist()):
+            height, width = shapes[at]
+            parts.append(torch.einsum("iv,ju,cvu->cij", rows[r, :, :height], cols[r, :, :width], maps[at][0]))
+        expected = torch.stack(parts)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+        inputs = (*maps, rows, cols)
+        weight = torch.rand(found.shape, generator=rng, dtype=torch.float64)
+        gradients = (torch.autograd.grad(out, inputs, weight) for out in (found, expected))
+        for gradient, wanted in zip(*gradients, strict=True):
+            torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+
     def test_taps_beside_an_axis(self, scene, rng):
         x, boxes = scene
         cols = torch.rand(2, 3, 9, generator=rng, dtype=torch.float64)
