@@ -9,7 +9,7 @@ import pytest
 import torch
 from listing import SCALE, Variant, as_rois, dtypes, every, features, rois, smooth
 
-from roikit.extractors import RoIAlign
+from roikit.extractors import RoIAlign, RoIPool
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
 
@@ -169,9 +169,11 @@ def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkey
 
 
 @pytest.mark.large
-def test_offsets_are_64_bit(rng):
-    """A map of more than 2**31 values: the last RoI reads the end of it."""
-    x = torch.zeros(1, 2**9, 2**11, 2**11 + 1)
+def test_law_6_offsets_are_64_bit():
+    """A map of more than 2**31 values (8 GB of addresses; only the pages that are touched take memory)."""
+    x = torch.zeros(1, 2**11, 2**11 + 1, 2**9).permute(0, 3, 1, 2)  # channels-last: pooled as it lies, not copied
     x[:, -1, -4:, -4:] = 7.0
     box = torch.tensor([[0.0, 2**11 - 3, 2**11 - 4, 2**11 + 1, 2**11]])
+    assert x.numel() > 2**31
     assert float(RoIAlign(1)(x, box)[0, -1]) == 7.0
+    assert float(RoIPool(1)(x, box - torch.tensor([0.0, 0, 0, 1, 1]))[0, -1]) == 7.0

@@ -186,3 +186,11 @@ def test_the_reference_needs_no_numba():
 def test_without_numba_the_reference_runs():
     done = fresh("import sys; sys.modules['numba'] = None\n" + SCRIPT.replace('"numba" in sys.modules', ""))
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_is_light_until_it_is_used():
+    """Importing it and its extractors loads no compiler, backbones, plots or metrics."""
+    heavy = ("numba", "timm", "accelerate", "matplotlib", "torchmetrics", "tensorboard", "onnx")
+    use = "import sys, roikit; roikit.RoIAlign, roikit.MultiScale, roikit.replace_roi"
+    done = fresh(f"{use}; print([m for m in {heavy} if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
