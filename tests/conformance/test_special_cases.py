@@ -69,10 +69,11 @@ def precise_pooling_of_bins_of_one_cell_is_average_pooling(x, rng):
 
 
 def precise_pooling_is_the_limit_of_align(x, rng):
-    boxes = rois(rng, inside=True, scale=(1.0, 1.0))
-    boxes[:, 3:] = torch.maximum(boxes[:, 3:], boxes[:, 1:3] + 1)
-    boxes[:, 1:] -= (boxes[:, 1:].amax(0) - boxes.new_tensor([16.0, 12.0, 16.0, 12.0])).clamp(min=0)
-    boxes = boxes[(boxes[:, 1:] >= 0).all(1)]
+    """For boxes inside [0, N-1] cells with sides of at least one: the midpoint rule with ever more points."""
+    last = torch.tensor([16.0, 12.0], dtype=torch.float64)
+    start = torch.rand(12, 2, generator=rng, dtype=torch.float64) * (last - 2)
+    size = 1 + torch.rand(12, 2, generator=rng, dtype=torch.float64) * (last - 1 - start)
+    boxes = [torch.cat([start, start + size], 1), torch.zeros(0, 4, dtype=torch.float64)]
     dense = RoIAlign((3, 2), 1024, aligned=False)(x, boxes)
     torch.testing.assert_close(PrRoIPool((3, 2))(x, boxes), dense, rtol=0, atol=1e-5)
 

@@ -94,11 +94,15 @@ def interpolant(x, v: float, u: float) -> float:
     return sum(hat(v - p) * hat(u - q) * x[p][q] for p in range(len(x)) for q in range(len(x[0])))
 
 
-def simpson(f, a: float, b: float) -> float:
-    """∫ f over [a, b], exact for a piecewise polynomial of degree ≤ 3 whose pieces end at whole numbers."""
-    inner = range(math.floor(a) + 1, math.ceil(b))
-    edges = [a, *inner, b]
-    return sum((q - p) / 6 * (f(p) + 4 * f((p + q) / 2) + f(q)) for p, q in itertools.pairwise(edges))
+def simpson_mean(f, start: float, size: float) -> float:
+    """The mean of f over [start, start + size], exact for pieces of degree ≤ 3 that end at whole numbers.
+
+    Pieces are measured from ``start``, so that short ones keep their precision.
+    """
+    inner = (n - start for n in range(math.floor(start) + 1, math.ceil(start + size)))
+    edges = [0.0, *(t for t in inner if 0 < t < size), size]
+    pieces = itertools.pairwise(edges)
+    return sum((q - p) / (6 * size) * (f(start + p) + 4 * f(start + (p + q) / 2) + f(start + q)) for p, q in pieces)
 
 
 def prroi_pool(x, box, grid):
@@ -113,7 +117,7 @@ def prroi_pool(x, box, grid):
             y, z = y1 + i * bin_h, x1 + j * bin_w
 
             def along(v, z=z):
-                return simpson(lambda u: interpolant(x, v, u), z, z + bin_w)
+                return simpson_mean(lambda u: interpolant(x, v, u), z, bin_w)
 
-            out[i][j] = simpson(along, y, y + bin_h) / (bin_h * bin_w)
+            out[i][j] = simpson_mean(along, y, bin_h)
     return out
