@@ -172,6 +172,8 @@ def test_ctrl_c(coco, tmp_path, workers):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # so that the signal can go to the whole group, as the terminal sends it
+        # A job in the background of a script is started with Ctrl-C ignored, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     limit = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < limit:
@@ -179,7 +181,10 @@ def test_ctrl_c(coco, tmp_path, workers):
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert errors.strip().splitlines() == [f"stopped; continue with: roikit train --resume {run}"]
 
