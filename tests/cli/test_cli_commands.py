@@ -165,15 +165,16 @@ def test_numbered_run_folders(call, coco, tmp_path, monkeypatch):
 def test_ctrl_c(coco, tmp_path, workers):
     run = tmp_path / "run"
     flags = ["--optim.steps=100000", "--save_every=5", f"--data.workers={workers}", f"--out={run}"]
+    # Ctrl-C is ignored by a job in the background of a script, which passes that on: put it back first.
+    code = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code += "; runpy.run_module('roikit', run_name='__main__', alter_sys=True)"
     process = subprocess.Popen(
-        [sys.executable, "-m", "roikit", "train", f"--data.path={coco}", *tiny_run.FLAGS, *flags],
+        [sys.executable, "-c", code, "train", f"--data.path={coco}", *tiny_run.FLAGS, *flags],
         env=tiny_run.ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # so that the signal can go to the whole group, as the terminal sends it
-        # A job in the background of a script is started with Ctrl-C ignored, and would pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     limit = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < limit:
