@@ -10,6 +10,9 @@ import torchvision
 from test_torchvision_oracle import TOLERANCE, agree, integer, scene
 
 from roikit import ops
+from roikit.boxes import Rois
+from roikit.ops.axis import Axis
+from roikit.weights import ShiftedBins
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 backends = pytest.mark.parametrize("backend", ["numba", "reference"])
@@ -198,3 +201,30 @@ def test_outputs_are_written_everywhere(poisoned, rng):
         out = pool(x, boxes, 2, 0.25)
         (gradient,) = torch.autograd.grad(out.sum(), x)
         assert bool(torch.isfinite(out).all()) and bool(torch.isfinite(gradient).all())
+
+
+def test_no_rois(rng):
+    x = torch.rand(1, 8, 6, 6, generator=rng, requires_grad=True)
+    for pool, channels in (
+        (ops.ps_roi_align, 2),
+        (ops.ps_roi_pool, 2),
+        (lambda *a: ops.deform_roi_pool(a[0], a[1], output_size=2), 8),
+    ):
+        out = pool(x, torch.zeros(0, 5), 2)
+        assert out.shape == (0, channels, 2, 2)
+        (gradient,) = torch.autograd.grad(out.sum(), x)
+        assert not gradient.any()
+
+
+def test_shifted_bins_pool_what_their_dense_form_says(rng):
+    """Law 1, for bins at places of their own, with amplitudes."""
+    x = torch.rand(2, 3, 9, 11, generator=rng, dtype=torch.float64)
+    batch = torch.tensor([0, 1, 1, 0])
+    rois = Rois(torch.zeros(4, 4, dtype=torch.float64), batch, torch.zeros_like(batch))
+    low = torch.rand(2, 4 * 6, generator=rng, dtype=torch.float64) * 10 - 1
+    size = torch.rand(2, 4 * 6, generator=rng, dtype=torch.float64) * 4
+    rows, cols = (Axis(a, b, 1, "hat", 2) for a, b in zip(low, size, strict=True))
+    amplitude = torch.rand(4, 6, generator=rng, dtype=torch.float64)
+    weights = ShiftedBins(rows, cols, rois, (2, 3), amplitude)
+    expected = torch.einsum("rkvu,rcvu->rck", weights.dense(9, 11)[:, 0], x[batch]).unflatten(2, (2, 3))
+    torch.testing.assert_close(weights.pool(x), expected, rtol=0, atol=1e-13)

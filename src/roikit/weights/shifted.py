@@ -37,7 +37,8 @@ class ShiftedBins(RegionWeights):
 
     def pool(self, features: Maps) -> Tensor:
         maps = as_maps(features)
-        out = pool(maps, self.rois, self.rows, self.cols, self.channels or Channels(maps[0].shape[1]))
+        channels = self.channels or Channels(maps[0].shape[1])
+        out = pool(maps, self.rois, self.rows, self.cols, self.grid[0] * self.grid[1], channels)
         if self.amplitude is not None:
             out = out * self.amplitude[:, None].to(out.dtype)
         return out.unflatten(2, self.grid)
@@ -46,7 +47,7 @@ class ShiftedBins(RegionWeights):
         """``Tensor[R, 1, K, height, width]``; every output channel has these weights, on its own channel of the map."""
         rows, cols = self.rows.taps(height)[:, 0], self.cols.taps(width)[:, 0]
         dense = torch.einsum("nv,nu->nvu", rows, cols).reshape(
-            len(self.rois), self.grid[0] * self.grid[1], height, width
+            self.rois.batch.shape[0], self.grid[0] * self.grid[1], height, width
         )
         if self.amplitude is not None:
             dense = dense * self.amplitude[..., None, None]

@@ -53,21 +53,21 @@ _bin_pool = register_pair("bin", ("batch", "level", "rows", "cols", "base"), Bin
 _bin_tap_pool = register_four("bin_tap", ("batch", "level", "row_window", "col_window", "base"), BinSums(_explicit))
 
 
-def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis, channels: Channels) -> Tensor:
+def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis, bins: int, channels: Channels) -> Tensor:
     """Weighted sums of R regions of K bins, each bin with its own row and column axis.
 
     Args:
         maps: one ``Tensor[B, C, H_l, W_l]`` per level.
         rois: which image and level each region is read from.
         rows, cols: axes of R·K regions of one bin each: entry r·K + k is bin k of RoI r.
+        bins: K.
         channels: which channels each bin reads.
 
     Returns:
         ``Tensor[R, channels.run, K]`` in the maps' dtype. With no gradient to the axes one kernel evaluates the rule;
         otherwise taps are made, and the gradient flows through them.
     """
-    count = len(rois)
-    bins = rows.lo.shape[0] // max(count, 1)
+    count = rois.batch.shape[0]  # not len(): under export it is a symbol, of which len() would make a constant
     base = channels.of(count, bins, rois.batch.device)
     plain = needs_plain_torch()
     if not plain and not (torch.is_grad_enabled() and (rows.needs_grad or cols.needs_grad)):
