@@ -160,6 +160,18 @@ def test_law_3_function_transforms(variant, scene):
     torch.testing.assert_close(found, second, rtol=1e-10, atol=1e-12)
 
 
+@every
+def test_law_3_vmap_over_boxes(variant, scene):
+    x, boxes = scene
+    run, many = on(variant), torch.stack([boxes[:, 1:], boxes[:, 1:] * 0.7 + 1])
+    try:
+        together = torch.func.vmap(lambda b: run(x, b))(many)
+    except NotImplementedError as error:  # allowed, if it says what to do instead
+        assert "give all boxes to one call" in str(error)
+        return
+    torch.testing.assert_close(together, torch.stack([run(x, b) for b in many]), rtol=0, atol=1e-13)
+
+
 @smooth
 def test_law_3_jacobian_in_the_boxes(variant, scene):
     x, boxes = scene

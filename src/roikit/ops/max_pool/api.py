@@ -170,6 +170,8 @@ def max_pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> tupl
         row_window = torch.where(torch.isnan(rows.lo)[:, None, None], -1, row_window)
     if not needs_plain_torch():
         return _max_pool(list(maps), rois.batch, rois.level, row_window, col_window)
+    if torch._C._functorch.is_batchedtensor(row_window):
+        raise NotImplementedError("max pooling cannot be vmapped over boxes: give all boxes to one call")
     index = reference.winners(maps, rois.batch, rois.level, row_window, col_window)
     return reference.gather(maps, index, rois.batch, rois.level), index
 
