@@ -168,6 +168,24 @@ def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkey
     assert leaf.grad.dtype == dtype and bool(torch.isfinite(leaf.grad).all())
 
 
+@every
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_law_6_autocast_changes_neither_sums_nor_boxes(variant, backend, rng, monkeypatch):
+    """Features may arrive in a half type, but nothing is rounded to one here."""
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    extractor, boxes = variant.make(), rois(rng).float()
+    x = features(rng, torch.float32).requires_grad_()
+    for given in (boxes, boxes.clone().requires_grad_()):
+        expected = extractor(x, given, SCALE)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = extractor(x, given, SCALE)
+            (gradient,) = torch.autograd.grad(found.sum(), x)
+            _, tangent = torch.func.jvp(lambda x: extractor(x, boxes, SCALE), (x.detach(),), (x.detach(),))
+        assert found.dtype == torch.float32 == tangent.dtype and torch.equal(found, expected)
+        assert torch.equal(gradient, torch.autograd.grad(expected.sum(), x)[0])
+        torch.testing.assert_close(tangent, expected.detach(), rtol=0, atol=1e-6)  # the features' own direction
+
+
 @pytest.mark.large
 def test_law_6_offsets_are_64_bit():
     """A map of more than 2**31 values (8 GB of addresses; only the pages that are touched take memory)."""

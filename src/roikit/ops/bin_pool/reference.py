@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..exact import exact
+
 CHUNK = 8  # RoIs at a time: bounds the intermediate [CHUNK, K, C, H, W]
 
 
@@ -33,6 +35,7 @@ def _channels(base: Tensor, step: int, run: int) -> Tensor:
     return base[..., None] + step * torch.arange(run, device=base.device)
 
 
+@exact
 def pool(
     maps: Sequence[Tensor], batch: Tensor, level: Tensor, rows: Tensor, cols: Tensor, base: Tensor, step: int, run: int
 ) -> Tensor:
@@ -49,6 +52,7 @@ def pool(
     return torch.cat(out)[torch.argsort(torch.cat(order))]
 
 
+@exact
 def spread(
     grad: Tensor,
     batch: Tensor,
@@ -70,6 +74,7 @@ def spread(
     return [torch.stack(images) for images in maps]
 
 
+@exact
 def grad_rows(
     maps: Sequence[Tensor],
     grad: Tensor,

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..exact import exact
+
 CHUNK = 128  # RoIs at a time: bounds the intermediate [CHUNK, bins, C, W]
 
 
@@ -32,6 +34,7 @@ def _groups(batch: Tensor, level: Tensor, images: int, levels: int) -> Iterator[
                     yield at_level, image, chunk
 
 
+@exact
 def pool(maps: Sequence[Tensor], batch: Tensor, level: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     """∂T/∂g: [R, C, bins_y, bins_x]."""
     channels = maps[0].shape[1]
@@ -46,6 +49,7 @@ def pool(maps: Sequence[Tensor], batch: Tensor, level: Tensor, rows: Tensor, col
     return torch.cat(out)[torch.argsort(torch.cat(order))]
 
 
+@exact
 def spread(
     grad: Tensor, batch: Tensor, level: Tensor, rows: Tensor, cols: Tensor, shapes: Sequence[Sequence[int]]
 ) -> list[Tensor]:
@@ -59,6 +63,7 @@ def spread(
     return [torch.stack(images) for images in maps]
 
 
+@exact
 def grad_rows(
     maps: Sequence[Tensor], grad: Tensor, batch: Tensor, level: Tensor, row_window: Tensor, cols: Tensor, width: int
 ) -> Tensor:
