@@ -30,8 +30,8 @@ def _to_last(start, stop, source, target, tile):
         b = block // blocks
         p0 = (block % blocks) * tile
         p1 = min(p0 + tile, pixels)
-        for c0 in range(0, channels, 16):
-            c1 = min(c0 + 16, channels)
+        for c0 in range(0, channels, 256):
+            c1 = min(c0 + 256, channels)
             for p in range(p0, p1):
                 for c in range(c0, c1):
                     target[b, p, c] = source[b, c, p]
