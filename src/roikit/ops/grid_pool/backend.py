@@ -100,8 +100,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     batch, level = geometry.batch.numpy(), geometry.level.numpy()
     for at_level, x in enumerate(maps):
         arguments = geometry.arguments(x.shape[2:])
-        source = layout.channels_last(x)
-        threads.split(cpu.pool, count, source, batch, level, at_level, *arguments, last, out.numpy(), grain=4)
+        with layout.borrowed(x) as source:
+            threads.split(cpu.pool, count, source, batch, level, at_level, *arguments, last, out.numpy(), grain=4)
     out = out.permute(0, 3, 1, 2) if last else out
     return out if dtype == out.dtype else out.to(dtype)
 
