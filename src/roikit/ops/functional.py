@@ -120,7 +120,7 @@ def ps_roi_align(
     size = pair(output_size)
     maps, rois, cells = _read(input, boxes, spatial_scale)
     rows, cols = geometry.bins(geometry.corners(cells, 0.5), size, "hat", sampling_ratio)
-    return bin_pool(maps, rois, rows, cols, position_sensitive(input, size)).unflatten(2, size)
+    return bin_pool(maps, rois, rows, cols, size[0] * size[1], position_sensitive(input, size)).unflatten(2, size)
 
 
 def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: Scale = 1.0) -> Tensor:
@@ -141,7 +141,7 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
     maps, rois, cells = _read(input, boxes, spatial_scale)
     limits = tuple(torch.full_like(rois.batch, n - 1) for n in input.shape[2:])
     rows, cols = geometry.rounded_bins(cells.detach(), size, (limits[0], limits[1]))
-    return bin_pool(maps, rois, rows, cols, position_sensitive(input, size)).unflatten(2, size)
+    return bin_pool(maps, rois, rows, cols, size[0] * size[1], position_sensitive(input, size)).unflatten(2, size)
 
 
 def deform_roi_pool(
@@ -184,7 +184,8 @@ def deform_roi_pool(
     if offset is not None:
         sides = torch.stack([box[1], box[3]], 1)[..., None, None]
         shift = gamma * sides * offset.to(sides.dtype)
-    out = bin_pool(maps, rois, *geometry.bins(box, size, "hat", sampling_ratio, shift), Channels(input.shape[1]))
+    rows, cols = geometry.bins(box, size, "hat", sampling_ratio, shift)
+    out = bin_pool(maps, rois, rows, cols, size[0] * size[1], Channels(input.shape[1]))
     out = out.unflatten(2, size)
     return out if modulation is None else out * modulation[:, None].to(out.dtype)
 

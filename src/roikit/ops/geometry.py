@@ -56,7 +56,7 @@ def bins(
     for lo, size, count in ((y, height, grid[0]), (x, width, grid[1])):
         beta = (size / count)[:, None]
         starts.append(lo[:, None] + torch.arange(count, device=lo.device).to(lo.dtype) * beta)
-        sizes.append(beta.expand(len(lo), count))
+        sizes.append(beta.expand(-1, count))
     starts, sizes = list(_every_bin(*starts)), list(_every_bin(*sizes))
     if shift is not None:
         starts = [start + moved.reshape(-1) for start, moved in zip(starts, shift.unbind(1), strict=True)]
@@ -92,5 +92,5 @@ def rounded_bins(cells: Tensor, grid: tuple[int, int], limits: tuple[Tensor, Ten
 
 def _every_bin(rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
     """[R, h] and [R, w] as two [R·h·w]: each bin's row value and column value."""
-    shape = (len(rows), rows.shape[1], cols.shape[1])
+    shape = (rows.shape[0], rows.shape[1], cols.shape[1])
     return rows[:, :, None].expand(shape).reshape(-1), cols[:, None, :].expand(shape).reshape(-1)

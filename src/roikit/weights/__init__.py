@@ -4,5 +4,6 @@ from ..ops.axis import Axis
 from .base import RegionWeights
 from .selection import Selection
 from .separable import Separable
+from .shifted import ShiftedBins
 
-__all__ = ["Axis", "RegionWeights", "Selection", "Separable"]
+__all__ = ["Axis", "RegionWeights", "Selection", "Separable", "ShiftedBins"]

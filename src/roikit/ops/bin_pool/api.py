@@ -53,26 +53,26 @@ _bin_pool = register_pair("bin", ("batch", "level", "rows", "cols", "base"), Bin
 _bin_tap_pool = register_four("bin_tap", ("batch", "level", "row_window", "col_window", "base"), BinSums(_explicit))
 
 
-def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis, channels: Channels) -> Tensor:
+def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis, bins: int, channels: Channels) -> Tensor:
     """Weighted sums of R regions of K bins, each bin with its own row and column axis.
 
     Args:
         maps: one ``Tensor[B, C, H_l, W_l]`` per level.
         rois: which image and level each region is read from.
         rows, cols: axes of R·K regions of one bin each: entry r·K + k is bin k of RoI r.
+        bins: K.
         channels: which channels each bin reads.
 
     Returns:
         ``Tensor[R, channels.run, K]`` in the maps' dtype. With no gradient to the axes one kernel evaluates the rule;
         otherwise taps are made, and the gradient flows through them.
     """
-    count = len(rois)
-    bins = rows.lo.shape[0] // max(count, 1)
-    base = channels.of(count, bins, rois.batch.device)
+    # Not len(): under export the number of RoIs is a symbol, and len() would make a constant of it.
+    base = channels.of(rois.batch.shape[0], bins, rois.batch.device)
     plain = needs_plain_torch()
     if not plain and not (torch.is_grad_enabled() and (rows.needs_grad or cols.needs_grad)):
         numbers = [channels.step, channels.run, rules.NUMBERS[rows.rule], rules.NUMBERS[cols.rule]]
-        geometry = [torch.stack([a.lo, a.size], 1).reshape(count, bins, 2) for a in (rows, cols)]
+        geometry = [torch.stack([a.lo, a.size], 1).reshape(-1, bins, 2) for a in (rows, cols)]
         return _bin_pool(list(maps), rois.batch, rois.level, *geometry, base, [*numbers, rows.samples, cols.samples])
     row_taps, row_window = _taps(rows, rois.level, [x.shape[2] for x in maps], bins)
     col_taps, col_window = _taps(cols, rois.level, [x.shape[3] for x in maps], bins)
@@ -89,5 +89,4 @@ def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[T
     if len(sizes) > 1:
         cells = torch.tensor(sizes, device=level.device)[level].repeat_interleave(bins)
     taps, window = axis.windowed_taps(cells, max(sizes))
-    shape = (level.shape[0], bins)
-    return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)
+    return taps.reshape(-1, bins, max(sizes)), window.reshape(-1, bins, 2)
