@@ -19,7 +19,7 @@ class DeformRoIPool(RegionExtractor):
     """Deformable RoI pooling (Dai et al., Deformable ConvNets, ICCV 2017; LRF Eq. 5): RoI Align whose bins move.
 
     Bin (i, j) moves by γ · (RoI height · δy, RoI width · δx); the normalised offsets δ come from the RoI's own RoI
-    Align features through one fully connected layer that starts at zero: an untrained one is ``RoIAlign(aligned=True)``.
+    Align features through one fully connected layer that starts at zero: untrained it is ``RoIAlign(aligned=True)``.
     The offsets are ``weights(...).offset``, ``Tensor[R, 2, h, w]`` (y, x), for a penalty on them.
 
     Args:

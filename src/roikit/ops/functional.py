@@ -174,8 +174,8 @@ def deform_roi_pool(
     size = pair(output_size)
     maps, rois, cells = _read(input, boxes, spatial_scale)
     for name, given, shape in (
-        ("offset", offset, (len(rois), 2, *size)),
-        ("modulation", modulation, (len(rois), *size)),
+        ("offset", offset, (rois.batch.shape[0], 2, *size)),
+        ("modulation", modulation, (rois.batch.shape[0], *size)),
     ):
         if given is not None and given.shape != shape:
             raise ValueError(f"{name} must be a Tensor{list(shape)}, one value for each bin, not {list(given.shape)}")

@@ -46,7 +46,7 @@ class ShiftedBins(RegionWeights):
         """``Tensor[R, 1, K, height, width]``; every output channel has these weights, on its own channel of the map."""
         rows, cols = self.rows.taps(height)[:, 0], self.cols.taps(width)[:, 0]
         dense = torch.einsum("nv,nu->nvu", rows, cols).reshape(
-            len(self.rois), self.grid[0] * self.grid[1], height, width
+            self.rois.batch.shape[0], self.grid[0] * self.grid[1], height, width
         )
         if self.amplitude is not None:
             dense = dense * self.amplitude[..., None, None]

@@ -67,12 +67,12 @@ def pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis, bins: int, 
         ``Tensor[R, channels.run, K]`` in the maps' dtype. With no gradient to the axes one kernel evaluates the rule;
         otherwise taps are made, and the gradient flows through them.
     """
-    # Not len(): under export the number of RoIs is a symbol, and len() would make a constant of it.
-    base = channels.of(rois.batch.shape[0], bins, rois.batch.device)
+    count = rois.batch.shape[0]  # not len(): under export it is a symbol, of which len() would make a constant
+    base = channels.of(count, bins, rois.batch.device)
     plain = needs_plain_torch()
     if not plain and not (torch.is_grad_enabled() and (rows.needs_grad or cols.needs_grad)):
         numbers = [channels.step, channels.run, rules.NUMBERS[rows.rule], rules.NUMBERS[cols.rule]]
-        geometry = [torch.stack([a.lo, a.size], 1).reshape(-1, bins, 2) for a in (rows, cols)]
+        geometry = [torch.stack([a.lo, a.size], 1).reshape(count, bins, 2) for a in (rows, cols)]
         return _bin_pool(list(maps), rois.batch, rois.level, *geometry, base, [*numbers, rows.samples, cols.samples])
     row_taps, row_window = _taps(rows, rois.level, [x.shape[2] for x in maps], bins)
     col_taps, col_window = _taps(cols, rois.level, [x.shape[3] for x in maps], bins)
@@ -89,4 +89,5 @@ def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[T
     if len(sizes) > 1:
         cells = torch.tensor(sizes, device=level.device)[level].repeat_interleave(bins)
     taps, window = axis.windowed_taps(cells, max(sizes))
-    return taps.reshape(-1, bins, max(sizes)), window.reshape(-1, bins, 2)
+    shape = (level.shape[0], bins)
+    return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)
