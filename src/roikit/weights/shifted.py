@@ -37,7 +37,8 @@ class ShiftedBins(RegionWeights):
 
     def pool(self, features: Maps) -> Tensor:
         maps = as_maps(features)
-        out = pool(maps, self.rois, self.rows, self.cols, self.channels or Channels(maps[0].shape[1]))
+        channels = self.channels or Channels(maps[0].shape[1])
+        out = pool(maps, self.rois, self.rows, self.cols, self.grid[0] * self.grid[1], channels)
         if self.amplitude is not None:
             out = out * self.amplitude[:, None].to(out.dtype)
         return out.unflatten(2, self.grid)
