@@ -26,12 +26,13 @@ def pyramid(rng, dtype=torch.float32, channels=5, strides=STRIDES, images=IMAGES
 
 
 def proposals(rng, counts=(30, 20)):
-    """Boxes of all sizes, from 4 px to more than the whole image."""
+    """Boxes of all sizes, from 4 px to more than the whole image, at least one for every level."""
+    levels = torch.tensor([[9.0, 7, 60, 70], [3, 9, 150, 160], [2, 2, 300, 250], [-90, -90, 500, 420]])
     found = []
     for count in counts:
         size = torch.exp(torch.rand(count, 2, generator=rng) * 5.5 + 1.4)
         start = torch.rand(count, 2, generator=rng) * torch.tensor([320.0, 256.0])
-        found.append(torch.cat([start, start + size], 1))
+        found.append(torch.cat([torch.cat([start, start + size], 1)[4:], levels]))
     return found
 
 

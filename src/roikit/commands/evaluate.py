@@ -18,7 +18,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--split", type=str | None, default=None, help="Split; nothing takes the run's data.eval_split."
     )
-    parser.add_argument("--batch", type=int, default=4, help="Images per forward pass.")
+    parser.add_argument(
+        "--batch", type=int | None, default=None, help="Images per forward pass; nothing: as in training."
+    )
     parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
     parser.add_argument("--out", type=str | None, default=None, help="JSON file for the metrics; must not exist.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
@@ -27,7 +29,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
-    if options.batch < 1 or options.workers < 0:
+    if (options.batch is not None and options.batch < 1) or options.workers < 0:
         raise RunError("--batch must be at least 1 and --workers 0 or more")
     out = new_file(options.out, "--out") if options.out else None
     model, categories, config = load_trained(options.run)
@@ -50,7 +52,14 @@ def main(arguments: Sequence[str]) -> int:
     model = model.to(accelerator.device)
     share = -(-len(dataset) // accelerator.num_processes)
     with Progress("eval", share, every=max(1, share // 4), silent=not accelerator.is_main_process) as bar:
-        metrics = evaluate(model, dataset, accelerator, batch=options.batch, workers=options.workers, tick=bar.update)
+        metrics = evaluate(
+            model,
+            dataset,
+            accelerator,
+            batch=options.batch or config.data.eval_batch,
+            workers=options.workers,
+            tick=bar.update,
+        )
     if metrics is not None:
         print_metrics(metrics, title=f"{path}, {split} split: ")
         if out is not None:

@@ -12,7 +12,8 @@ from roikit.train.parse import check_files, make_parser, parse, read
 from roikit.train.runfolder import RunFolder, next_folder
 
 DESCRIPTION = """Train a two-stage detector with a chosen region feature extractor, evaluate it and draw what it found.
-Without arguments: the easy level of Shapes, a set drawn by this package, a few minutes on two CPU cores. --data PATH is short for --data.path PATH."""
+Without arguments: the easy level of Shapes, a set drawn by this package, a few minutes on two CPU cores.
+--data PATH is short for --data.path PATH."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,8 +87,6 @@ def _train(config: TrainConfig, text: str, run: RunFolder | None, accelerator: A
     train_set, eval_set, transform = open_splits(config, accelerator)
     if main_process:
         print(f"run folder {run.path}", flush=True)
-        if config.data.path in ("shapes", "shapes:easy"):
-            print("data: the easy level of Shapes (fewer, larger, clearer figures than the full set)", flush=True)
     try:
         metrics = train(config, text, run, train_set, eval_set, transform, accelerator)
     except KeyboardInterrupt:

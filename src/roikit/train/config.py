@@ -50,6 +50,11 @@ class DataConfig:
     colour: float = 0.0
     """Brightness, contrast and saturation of training images change by up to this share, hue by a tenth; 0 is off."""
 
+    @property
+    def eval_batch(self) -> int:
+        """Images per forward pass and process in evaluation."""
+        return max(1, self.batch // 2)
+
 
 @dataclass
 class ModelConfig:
@@ -132,13 +137,13 @@ class OptimConfig:
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
 
-    steps: int = 600
+    steps: int = 500
     """Length of the training in steps."""
 
     epochs: float | None = None
     """Length of the training in passes over the data; if given, it stands instead of steps."""
 
-    warmup: int = 60
+    warmup: int = 50
     """Steps over which the learning rate rises linearly."""
 
     schedule: Literal["steps", "cosine", "constant"] = "cosine"

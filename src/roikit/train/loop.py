@@ -208,7 +208,7 @@ class Training:
                 self.best,
                 self.eval_set,
                 accelerator,
-                batch=max(1, data.batch // 2),
+                batch=data.eval_batch,
                 workers=data.workers,
                 tick=bar.update,
             )

@@ -53,7 +53,7 @@ class Stream:
 
     Example:
         >>> list(Stream(3, batch=2, seed=0, start=0, stop=3))  # two epochs of three images in three steps
-        [[(0, 0), (0, 2)], [(0, 1), (1, 1)], [(1, 0), (1, 2)]]
+        [[(0, 2), (0, 0)], [(0, 1), (1, 2)], [(1, 1), (1, 0)]]
     """
 
     def __init__(
