@@ -127,6 +127,12 @@ class TestLevels:
         with pytest.raises(ValueError, match=r"strides must grow from the finest level to the coarsest.*\[8, 4\]"):
             assign_levels(BOXES, [8, 4])
 
+    def test_of_equal_strides_the_first_is_taken(self):
+        """torchvision's MobileNet pyramid has two maps of stride 32 and reads RoIs from the first."""
+        boxes = torch.tensor([[0.0, 0, 50, 50], [0, 0, 300, 300], [0, 0, 900, 900]])
+        assert assign_levels(boxes, [32, 32]).tolist() == [0, 0, 0] == LevelMapper(5, 5)([boxes]).tolist()
+        assert assign_levels(boxes, [8, 16, 16, 32]).tolist() == [0, 1, 3]
+
     def test_one_level_takes_all(self):
         assert assign_levels(BOXES, [16]).tolist() == [0, 0, 0]
 

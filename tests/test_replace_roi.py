@@ -57,7 +57,7 @@ def test_faster_rcnn_detects_the_same():
     ("kind", "name", "size"), [(MaskRCNN, "mask", 14), (KeypointRCNN, "keypoint", 14)], ids=["mask", "keypoint"]
 )
 def test_mask_and_keypoint_rcnn_detect_the_same(kind, name, size):
-    model = build(kind)
+    model = build(kind, box_detections_per_img=8)
     heads = model.roi_heads
     with torch.no_grad():
         expected = model(images())
@@ -101,6 +101,19 @@ def test_training_losses_are_torchvisions():
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(new_gradient, gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
+
+
+def test_a_pyramid_whose_coarse_maps_have_one_stride():
+    """torchvision's MobileNet: two maps of stride 32, and a pooling layer that lists four names."""
+    torch.manual_seed(7)
+    make = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn
+    model = make(weights=None, weights_backbone=None, num_classes=3, **SMALL).eval()
+    with torch.no_grad():
+        expected = model(images())
+        roikit.replace_roi(model, UNALIGNED(7))
+        assert model.roi_heads.box_roi_pool.featmap_names == ["0", "1"]
+        assert model.roi_heads.box_roi_pool.strides == [32.0, 32.0]
+        same_detections(model(images()), expected)
 
 
 class OneMap(nn.Sequential):

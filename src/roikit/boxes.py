@@ -6,7 +6,6 @@ A box is (x1, y1, x2, y2) in continuous image pixels, corner-exclusive: its widt
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Sequence
 
@@ -163,7 +162,7 @@ def assign_levels(
     Args:
         boxes: ``Tensor[R, 4]`` in image pixels.
         strides: one per level, finest first, in image pixels per feature cell; a (y, x) pair counts as its
-            geometric mean.
+            geometric mean. Of levels with the same stride the first is taken, as torchvision does.
 
     Returns:
         ``Tensor[R]`` int64.
@@ -172,10 +171,12 @@ def assign_levels(
     size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     value = canonical_level + torch.log2(size / canonical_scale) + torch.tensor(1e-6, dtype=boxes.dtype)
     means = [(s[0] * s[1]) ** 0.5 if isinstance(s, Sequence) else float(s) for s in strides]
-    if any(b <= a for a, b in itertools.pairwise(means)):
+    if sorted(means) != means:
         raise ValueError(f"strides must grow from the finest level to the coarsest, but they are {list(strides)}")
-    thresholds = torch.tensor(means[1:], dtype=torch.float64).log2().to(boxes)
-    return (value[:, None] >= thresholds).sum(1)
+    distinct = sorted(set(means))
+    thresholds = torch.tensor(distinct[1:], dtype=torch.float64).log2().to(boxes)
+    level = (value[:, None] >= thresholds).sum(1)
+    return level if len(distinct) == len(means) else level.new_tensor([means.index(mean) for mean in distinct])[level]
 
 
 def _check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1, y1, x2, y2)") -> None:

@@ -72,6 +72,8 @@ def replace_roi(
     for name, one in chosen.items():
         old = getattr(heads, name)
         names = list(old.featmap_names)
+        if strides is None:  # torchvision's layer may list more maps than there are, and reads those it finds
+            names = [n for n in names if n in found] or names
         missing = [n for n in names if n not in found]
         if missing:
             raise ValueError(f"strides has no entry for the feature map {missing[0]!r}: it has {list(found)}")

@@ -24,7 +24,7 @@ def aligned(cells: Tensor, align: bool) -> Geometry:
 
 def whole(cells: Tensor) -> Tensor:
     """Rounded as C rounds, half away from zero (torch's own rounding takes halves to even)."""
-    cut = torch.trunc(cells)
+    cut = torch.copysign(torch.floor(cells.abs()), cells)  # not torch.trunc: its MKL kernel hangs in a forked child
     return cut + torch.copysign(((cells - cut).abs() >= 0.5).to(cells.dtype), cells)
 
 
