@@ -39,10 +39,15 @@ class Variant:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     sums_to_one: bool = True
 
-    def make(self, output_size=(3, 2)) -> RegionExtractor:
+    @property
+    def learns(self) -> bool:
+        """It has layers, made for a number of channels."""
+        return "channels" in inspect.signature(self.kind).parameters
+
+    def make(self, output_size=(3, 2), channels=None) -> RegionExtractor:
         arguments = {"output_size": output_size, **self.arguments}
-        if "channels" in inspect.signature(self.kind).parameters:
-            arguments.setdefault("channels", CHANNELS)
+        if self.learns:
+            arguments["channels"] = channels or CHANNELS
         torch.manual_seed(0)
         return self.kind(**arguments).double()
 
