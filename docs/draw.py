@@ -34,6 +34,7 @@ def draw_all(folder: Path) -> None:
     roi_pool(folder / "roi-pool.png")
     max_pool(folder / "max-pool.png")
     pr_roi_pool(folder / "pr-roi-pool.png")
+    deform_roi_pool(folder / "deform-roi-pool.png")
     extractors(folder / "extractors.png")
 
 
@@ -155,6 +156,34 @@ def pr_roi_pool(path: Path) -> None:
         times = f"{samples}×{samples} samples" if samples > 1 else "1 sample"
         axes = _axes(figure, 1, k + 1, f"{times}: {off:.0f}% are elsewhere" if samples else "PrRoIPool")
         _numbers(axes, values, PARTS[0])
+    save_figure(figure, path)
+
+
+def deform_roi_pool(path: Path) -> None:
+    """RoI Align's bins at their places, and moved by offsets of 0.1 · RoI side and more."""
+    from matplotlib.patches import Rectangle
+
+    moves = torch.tensor(
+        [[-1.6, 1.0, 0.0, 2.0], [0.5, 1.2, -1.4, 0.0]]
+    )  # (y, x) of the four parts, in tenths of a side
+    figure = _figure(2)
+    for k, (text, factor) in enumerate((("At the start: RoI Align", 0.0), ("Every part has moved by itself", 1.0))):
+        axes = _geometry(figure, k, text, "the box, and where its 2×2 parts are read")
+        _bins(axes, BOX)
+        x1, y1, x2, y2 = BOX
+        wide, tall = (x2 - x1) / 2, (y2 - y1) / 2
+        for part in range(4):
+            i, j = divmod(part, 2)
+            left = x1 + j * wide + 0.1 * factor * float(moves[1, part]) * (x2 - x1)
+            top = y1 + i * tall + 0.1 * factor * float(moves[0, part]) * (y2 - y1)
+            colour = PARTS[part]
+            axes.add_patch(Rectangle((left, top), wide, tall, facecolor=colour + "40", edgecolor=colour, linewidth=1.6))
+            points = [(left + u * wide, top + v * tall) for u in (0.25, 0.75) for v in (0.25, 0.75)]
+            axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=4, markeredgecolor="white")
+        extractor = roikit.DeformRoIPool(1, 2)
+        with torch.no_grad():
+            extractor.offset.bias.copy_(factor * moves.flatten())
+        _parts(figure, k, extractor)
     save_figure(figure, path)
 
 

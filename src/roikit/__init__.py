@@ -4,40 +4,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import analysis, data, detection, ops
-    from .boxes import Rois
-    from .extractors import PrRoIPool, RegionExtractor, RoIAlign, RoIPool
-    from .integrations.torchvision import replace_roi
-    from .multiscale import MultiScale
+    from . import analysis as analysis
+    from . import data as data
+    from . import detection as detection
+    from . import ops as ops
+    from .boxes import Rois as Rois
+    from .extractors import *  # noqa: F403  (the listing of extractors is in one place)
+    from .integrations.torchvision import replace_roi as replace_roi
+    from .multiscale import MultiScale as MultiScale
 
-__all__ = [
-    "MultiScale",
-    "PrRoIPool",
-    "RegionExtractor",
-    "RoIAlign",
-    "RoIPool",
-    "Rois",
-    "analysis",
-    "data",
-    "detection",
-    "ops",
-    "replace_roi",
-]
 __version__ = "0.1.0"
 
+_PACKAGES = ("analysis", "data", "detection", "ops")
 _HOMES = {"MultiScale": "multiscale", "Rois": "boxes", "replace_roi": "integrations.torchvision"}
 
 
 def __getattr__(name: str) -> object:
     # On first use: `roikit --help` needs no torch, and the command line sets OpenMP's environment before torch loads.
-    if name not in __all__:
+    if name in _PACKAGES:
+        return import_module(f".{name}", __name__)  # which also makes it an attribute
+    home = import_module(f".{_HOMES.get(name, 'extractors')}", __name__)
+    if name not in _HOMES and name not in home.__all__:
         raise AttributeError(f"module 'roikit' has no attribute {name!r}")
-    if name.islower() and name not in _HOMES:
-        return import_module(f".{name}", __name__)  # a package; importing it also makes it an attribute
-    value = getattr(import_module(f".{_HOMES.get(name, 'extractors')}", __name__), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(home, name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PACKAGES, *_HOMES, *import_module(".extractors", __name__).__all__})

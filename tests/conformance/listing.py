@@ -7,13 +7,22 @@ Every extractor in ``roikit.extractors.EXTRACTORS`` is here without being named.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import pytest
 import torch
 
 from roikit.boxes import Rois
-from roikit.extractors import EXTRACTORS, PrRoIPool, RegionExtractor, RoIAlign, RoIPool
+from roikit.extractors import (
+    EXTRACTORS,
+    DeformRoIPool,
+    ModulatedDeformRoIPool,
+    PrRoIPool,
+    RegionExtractor,
+    RoIAlign,
+    RoIPool,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +39,17 @@ class Variant:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     sums_to_one: bool = True
 
-    def make(self, output_size=(3, 2)) -> RegionExtractor:
-        return self.kind(output_size, **self.arguments).double()
+    @property
+    def learns(self) -> bool:
+        """It has layers, made for a number of channels."""
+        return "channels" in inspect.signature(self.kind).parameters
+
+    def make(self, output_size=(3, 2), channels=None) -> RegionExtractor:
+        arguments = {"output_size": output_size, **self.arguments}
+        if self.learns:
+            arguments["channels"] = channels or CHANNELS
+        torch.manual_seed(0)
+        return self.kind(**arguments).double()
 
     def __str__(self) -> str:
         return "-".join([self.kind.__name__, *(f"{key}={value}" for key, value in self.arguments.items())])
@@ -49,6 +67,10 @@ VARIANTS = [
     Variant(RoIAlign, {"sampling_ratio": -1, "aligned": False, "expand": 2.0}),
     Variant(PrRoIPool),
     Variant(PrRoIPool, {"expand": 0.5}),
+    Variant(DeformRoIPool),
+    Variant(DeformRoIPool, {"sampling_ratio": 0, "expand": 2.0}),
+    Variant(ModulatedDeformRoIPool, {"hidden": 16}, sums_to_one=False),
+    Variant(ModulatedDeformRoIPool, {"hidden": 16, "pack": "separate"}, sums_to_one=False),
 ]
 
 _SEEN = {variant.kind for variant in VARIANTS}
@@ -59,10 +81,11 @@ every = pytest.mark.parametrize("variant", ALL, ids=str)
 smooth = pytest.mark.parametrize("variant", SMOOTH, ids=str)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
+CHANNELS = 5
 HEIGHT, WIDTH, SCALE = 13, 17, (0.5, 0.25)  # odd sizes; stride 2 down and 4 across
 
 
-def features(rng: torch.Generator, dtype=torch.float64, batch=2, channels=5, height=HEIGHT, width=WIDTH):
+def features(rng: torch.Generator, dtype=torch.float64, batch=2, channels=CHANNELS, height=HEIGHT, width=WIDTH):
     """Random maps with no two equal values, so that a maximum is unique."""
     count = batch * channels * height * width
     values = torch.randperm(count, generator=rng).double() / count - 0.5

@@ -13,7 +13,7 @@ from roikit.boxes import Rois
 @pytest.fixture
 def scene(rng):
     torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))  # fast_mode draws its directions from it
-    x = features(rng, batch=2, channels=3, height=7, width=8)
+    x = features(rng, batch=2, height=7, width=8)
     return x, away_from_kinks()
 
 

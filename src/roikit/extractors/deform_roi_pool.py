@@ -1,0 +1,157 @@
+"""Deformable RoI pooling, first and second version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..boxes import Rois, Scale
+from ..ops import geometry
+from ..ops.maps import Maps
+from ..weights import Separable, ShiftedBins
+from .base import Boxes, RegionExtractor
+
+
+class DeformRoIPool(RegionExtractor):
+    """Deformable RoI pooling (Dai et al., Deformable ConvNets, ICCV 2017; LRF Eq. 5): RoI Align whose bins move.
+
+    Bin (i, j) moves by γ · (RoI height · δy, RoI width · δx); the normalised offsets δ come from the RoI's own RoI
+    Align features through one fully connected layer that starts at zero: untrained it is ``RoIAlign(aligned=True)``.
+    The offsets are ``weights(...).offset``, ``Tensor[R, 2, h, w]`` (y, x), for a penalty on them.
+
+    Args:
+        channels: of the feature maps.
+        output_size: the grid of bins.
+        sampling_ratio: samples per bin and axis; ≤ 0 takes ⌈bin size in cells⌉ of them.
+        gamma: γ.
+        expand: area factor of the RoI.
+
+    Example:
+        >>> import torch, roikit
+        >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+        >>> pool = roikit.DeformRoIPool(1, output_size=2)
+        >>> torch.equal(pool(x, boxes), roikit.RoIAlign(2)(x, boxes))
+        True
+    """
+
+    paper = "Dai et al., Deformable ConvNets, 2017"
+    differentiable_in_boxes = True
+
+    def __init__(
+        self,
+        channels: int,
+        output_size: int | Sequence[int] = 7,
+        sampling_ratio: int = 2,
+        gamma: float = 0.1,
+        expand: float = 1.0,
+    ) -> None:
+        super().__init__(output_size, expand)
+        if channels < 1:
+            raise ValueError(f"channels is the number of channels of the feature maps, not {channels}")
+        self.channels = channels
+        self.sampling_ratio = sampling_ratio
+        self.gamma = gamma
+        self.make_layers(channels * self.parts)
+
+    @property
+    def parts(self) -> int:
+        return self.output_size[0] * self.output_size[1]
+
+    def make_layers(self, inputs: int) -> None:
+        self.offset: nn.Module = starts_at_zero(nn.Linear(inputs, 2 * self.parts))
+
+    def predict(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Offsets ``Tensor[R, 2·K]`` (all y, then all x) and factors ``Tensor[R, K]``, from ``Tensor[R, C·K]``."""
+        return self.offset(flat), None
+
+    def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> ShiftedBins:
+        rois, cells = self.locate(features, boxes, spatial_scale)
+        box = geometry.corners(cells, 0.5)
+        offset, amplitude = self.predict(self._regular(box, rois, features))
+        offset = offset.to(cells.dtype).unflatten(1, (2, *self.output_size))
+        shift = self.gamma * torch.stack([box[1], box[3]], 1)[..., None, None] * offset
+        rows, cols = geometry.bins(box, self.output_size, "hat", self.sampling_ratio, shift)
+        return ShiftedBins(rows, cols, rois, self.output_size, amplitude, offset=offset)
+
+    def _regular(self, box: geometry.Geometry, rois: Rois, features: Maps) -> Tensor:
+        """The RoIs' RoI Align features, flat, in the layers' own precision."""
+        first = features if isinstance(features, Tensor) else features[0]
+        if first.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__} was made for {self.channels} channels and the features have {first.shape[1]}"
+            )
+        axes = geometry.axes(box, self.output_size, "hat", self.sampling_ratio)
+        return Separable(*axes, rois).pool(features).flatten(1).to(next(self.parameters()).dtype)
+
+    def settings(self) -> dict[str, object]:
+        return {"channels": self.channels, "sampling_ratio": self.sampling_ratio, "gamma": self.gamma}
+
+
+class ModulatedDeformRoIPool(DeformRoIPool):
+    """Modulated deformable RoI pooling (Zhu et al., Deformable ConvNets v2, CVPR 2019, Eq. 2): bins move, and fade.
+
+    Offsets as in ``DeformRoIPool``; each bin is also multiplied by a sigmoid Δm, ½ at the start. Both come from the
+    RoI's RoI Align features through fully connected layers of which the last start at zero. (The paper starts all of
+    them at zero; a hidden layer of zeros would have no gradient.)
+
+    Args:
+        channels, output_size, sampling_ratio, gamma, expand: as ``DeformRoIPool``.
+        pack: "shared": hidden - 3K, as in the paper; "separate": hidden - hidden - 2K for the offsets and hidden - K
+            for the factors, as in the comparison of the SRA paper.
+        hidden: width of the hidden layers.
+
+    Example:
+        >>> import torch, roikit
+        >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+        >>> pool = roikit.ModulatedDeformRoIPool(1, output_size=2, hidden=8)
+        >>> torch.equal(pool(x, boxes), roikit.RoIAlign(2)(x, boxes) / 2)
+        True
+    """
+
+    paper = "Zhu et al., Deformable ConvNets v2, 2019"
+
+    def __init__(
+        self,
+        channels: int,
+        output_size: int | Sequence[int] = 7,
+        pack: Literal["shared", "separate"] = "shared",
+        hidden: int = 1024,
+        sampling_ratio: int = 2,
+        gamma: float = 0.1,
+        expand: float = 1.0,
+    ) -> None:
+        if pack not in ("shared", "separate"):
+            raise ValueError(f'pack must be "shared" or "separate", not {pack!r}')
+        self._pack, self._hidden = pack, hidden
+        super().__init__(channels, output_size, sampling_ratio, gamma, expand)
+
+    def make_layers(self, inputs: int) -> None:
+        k, hidden = self.parts, self._hidden
+        if self._pack == "shared":
+            self.both = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), starts_at_zero(nn.Linear(hidden, 3 * k)))
+            return
+        deep = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
+        self.offset = nn.Sequential(*deep, starts_at_zero(nn.Linear(hidden, 2 * k)))
+        self.factor = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), starts_at_zero(nn.Linear(hidden, k)))
+
+    def predict(self, flat: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self._pack == "shared":
+            offset, factor = self.both(flat).split([2 * self.parts, self.parts], 1)
+        else:
+            offset, factor = self.offset(flat), self.factor(flat)
+        return offset, factor.sigmoid()
+
+    def settings(self) -> dict[str, object]:
+        return {**super().settings(), "pack": self._pack, "hidden": self._hidden}
+
+
+def starts_at_zero(layer: nn.Linear) -> nn.Linear:
+    """The layer with weight and bias 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
