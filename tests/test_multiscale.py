@@ -10,7 +10,6 @@ from torchvision.ops import MultiScaleRoIAlign
 
 import roikit
 from roikit.boxes import Rois, assign_levels
-from roikit.extractors import EXTRACTORS
 
 NAMES = ["0", "1", "2", "3"]
 STRIDES = [4, 8, 16, 32]
@@ -70,21 +69,6 @@ def test_canonical_scale_and_level(rng):
     extractor = roikit.RoIAlign(3, aligned=False)
     ours = roikit.MultiScale(extractor, NAMES, STRIDES, canonical_scale=100, canonical_level=3)
     torch.testing.assert_close(ours(x, boxes), theirs(x, boxes, IMAGES), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", EXTRACTORS)
-def test_every_box_is_read_from_its_own_level(kind, rng):
-    x, boxes = pyramid(rng, torch.float64), proposals(rng)
-    out = roikit.MultiScale(kind(3), NAMES, STRIDES)(x, boxes, IMAGES)
-    level = assign_levels(torch.cat(boxes), STRIDES)
-    assert set(level.tolist()) == {0, 1, 2, 3}
-    row = 0
-    for image, one in enumerate(boxes):
-        for box in one:
-            at = int(level[row])
-            alone = kind(3)(x[str(at)][image : image + 1], [box[None]], 1 / STRIDES[at])
-            torch.testing.assert_close(out[row : row + 1], alone, rtol=0, atol=1e-12)
-            row += 1
 
 
 def test_strides_for_each_axis_and_no_powers_of_two(rng):

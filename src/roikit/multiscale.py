@@ -1,8 +1,9 @@
-"""One extractor over several feature levels."""
+"""Extractors over several feature levels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +11,22 @@ from torch import Tensor, nn
 from .boxes import Rois, Scale, assign_levels, scale_pair
 from .extractors import RegionExtractor
 
+AGGREGATES = ("assign", "concat", "sum")
+
 
 class MultiScale(nn.Module):
-    """Assign each RoI to one feature level (FPN Eq. 1) and extract it there; stands where
-    ``torchvision.ops.MultiScaleRoIAlign`` stands.
+    """Region features from a pyramid of maps; stands where ``torchvision.ops.MultiScaleRoIAlign`` stands.
 
     Args:
-        extractor: shared by all levels.
+        extractor: one, shared by all levels, or a list with one for each level, whose layers are then its own.
         featmap_names: the keys of the feature dictionary, finest level first.
         strides: image pixels per feature cell of each level, a number or a (y, x) pair; they need not be powers of two.
-        canonical_scale, canonical_level: a box of ``canonical_scale`` pixels (√area) is read at stride
+        aggregate: "assign" reads each RoI from the one level that suits its size (FPN Eq. 1); "concat" reads it from
+            all levels and lays their channels side by side, finest first; "sum" adds them up (GRoIE).
+        canonical_scale, canonical_level: a box of ``canonical_scale`` pixels (√area) is assigned to stride
             ``2**canonical_level``.
+
+    A shared extractor's layers run once for all levels.
 
     Example:
         >>> import torch, roikit
@@ -32,23 +38,35 @@ class MultiScale(nn.Module):
 
     def __init__(
         self,
-        extractor: RegionExtractor,
+        extractor: RegionExtractor | Sequence[RegionExtractor],
         featmap_names: Sequence[str],
         strides: Sequence[float | tuple[float, float]],
         *,
+        aggregate: Literal["assign", "concat", "sum"] = "assign",
         canonical_scale: float = 224.0,
         canonical_level: float = 4.0,
     ) -> None:
         super().__init__()
-        if not isinstance(extractor, RegionExtractor):
-            raise ValueError(f"extractor must be a RegionExtractor such as roikit.RoIAlign(), not {extractor!r}")
+        given = [extractor] if isinstance(extractor, nn.Module) else list(extractor)
+        for one in given:
+            if not isinstance(one, RegionExtractor):
+                raise ValueError(f"extractor must be a RegionExtractor such as roikit.RoIAlign(), not {one!r}")
         if not featmap_names or len(featmap_names) != len(strides):
             raise ValueError(
                 f"{len(featmap_names)} feature maps {list(featmap_names)} need as many strides, not {strides}"
             )
-        self.extractor = extractor
+        if not isinstance(extractor, nn.Module) and len(given) != len(strides):
+            raise ValueError(f"{len(strides)} levels need one extractor, or one each, not {len(given)}")
+        if len({one.output_size for one in given}) > 1:
+            raise ValueError(
+                f"the levels' extractors give grids of several sizes: {[one.output_size for one in given]}"
+            )
+        if aggregate not in AGGREGATES:
+            raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}, not {aggregate!r}")
+        self.extractor = extractor if isinstance(extractor, nn.Module) else nn.ModuleList(given)
         self.featmap_names = list(featmap_names)
         self.strides = list(strides)
+        self.aggregate = aggregate
         self.scales: list[Scale] = []
         for stride in strides:
             y, x = scale_pair(stride)
@@ -58,18 +76,40 @@ class MultiScale(nn.Module):
         self.canonical_level = canonical_level
 
     @property
+    def _each(self) -> list[RegionExtractor]:
+        """The extractor of each level; one where it is shared."""
+        shared = isinstance(self.extractor, RegionExtractor)
+        return [self.extractor] if shared else list(self.extractor)  # type: ignore[list-item, arg-type]
+
+    def extractor_at(self, level: int) -> RegionExtractor:
+        """The extractor that reads the ``level``-th map."""
+        each = self._each
+        return each[level if len(each) > 1 else 0]
+
+    @property
     def output_size(self) -> tuple[int, int]:
-        return self.extractor.output_size
+        return self._each[0].output_size
+
+    def out_channels(self, channels: int) -> int:
+        """Channels of the result for maps of ``channels`` channels."""
+        one = self._each[0].out_channels(channels)
+        return one * len(self.strides) if self.aggregate == "concat" else one
 
     def forward(
-        self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]] | None = None
+        self,
+        x: Mapping[str, Tensor],
+        boxes: Sequence[Tensor],
+        image_shapes: Sequence[tuple[int, int]] | None = None,
+        **extras: Any,
     ) -> Tensor:
-        """Features of every box on its own level: ``Tensor[R, C, h, w]``, boxes in the order given.
+        """Features of every box: ``Tensor[R, C, h, w]``, boxes in the order given.
 
         Args:
             x: feature maps ``Tensor[B, C, H_l, W_l]`` by name; names not in ``featmap_names`` are left alone.
             boxes: one ``Tensor[N_i, 4]`` per image, in image pixels.
-            image_shapes: (height, width) of each image; accepted for torchvision's sake, the strides say all.
+            image_shapes: (height, width) of each image, for extractors that take ``image_sizes``; for the others the
+                strides say all.
+            extras: further arguments of the extractor, tensors with a row for each box.
 
         Raises:
             ValueError: a missing feature map, or boxes that ``RegionExtractor.forward`` refuses.
@@ -79,8 +119,41 @@ class MultiScale(nn.Module):
             raise ValueError(f"the features have no map called {missing[0]!r}: they are {list(x)}")
         maps = [x[name] for name in self.featmap_names]
         rois = Rois.of(boxes, maps[0].shape[0])
-        level = assign_levels(rois.boxes.detach(), self.strides, self.canonical_scale, self.canonical_level)
-        return self.extractor(maps, Rois(rois.boxes, rois.batch, level), self.scales)
+        for name, value in extras.items():
+            if not isinstance(value, Tensor) or value.shape[:1] != rois.batch.shape:
+                raise ValueError(f"{name} must be one tensor with a row for each of the {rois.batch.shape[0]} boxes")
+        sizes = {}
+        if image_shapes is not None and "image_sizes" in self._each[0].extras:
+            sizes["image_sizes"] = list(image_shapes)
+        if self.aggregate == "assign":
+            level = assign_levels(rois.boxes.detach(), self.strides, self.canonical_scale, self.canonical_level)
+            return self._assigned(maps, rois.boxes, rois.batch, level, extras, sizes)
+        count, levels = rois.batch.shape[0], len(maps)
+        level = torch.arange(levels, device=rois.batch.device)[:, None].expand(-1, count).flatten()
+        every = {name: value.repeat(levels, *[1] * (value.ndim - 1)) for name, value in extras.items()}
+        found = self._assigned(maps, rois.boxes.repeat(levels, 1), rois.batch.repeat(levels), level, every, sizes)
+        found = found.unflatten(0, (levels, count))
+        return found.sum(0) if self.aggregate == "sum" else found.transpose(0, 1).flatten(1, 2)
+
+    def _assigned(
+        self,
+        maps: list[Tensor],
+        boxes: Tensor,
+        batch: Tensor,
+        level: Tensor,
+        extras: dict[str, Tensor],
+        sizes: dict[str, Any],
+    ) -> Tensor:
+        """The features of each RoI on its level."""
+        if isinstance(self.extractor, RegionExtractor):
+            return self.extractor(maps, Rois(boxes, batch, level), self.scales, **extras, **sizes)
+        found, order = [], []
+        for at, (extractor, one, scale) in enumerate(zip(self._each, maps, self.scales, strict=True)):
+            mine = (level == at).nonzero()[:, 0]
+            part = Rois(boxes[mine], batch[mine], torch.zeros_like(mine))
+            found.append(extractor(one, part, scale, **{n: v[mine] for n, v in extras.items()}, **sizes))
+            order.append(mine)
+        return torch.cat(found)[torch.argsort(torch.cat(order))]
 
     def extra_repr(self) -> str:
-        return f"featmap_names={self.featmap_names}, strides={self.strides}"
+        return f"featmap_names={self.featmap_names}, strides={self.strides}, aggregate={self.aggregate!r}"

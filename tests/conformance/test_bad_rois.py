@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from listing import SCALE, dtypes, every, features, rois
+from listing import SCALE, dtypes, every, rois
 
 from roikit.boxes import Rois
 
@@ -32,7 +32,7 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_law_5_odd_rois_give_finite_values(variant, dtype, name, rng, poisoned, monkeypatch):
     extractor = variant.make()
-    x = features(rng, dtype)
+    x = variant.features(rng, dtype)
     box = torch.tensor([ODD[name]], dtype=dtype)
     if not torch.isfinite(box.float() * 2).all():
         box = box / 4  # the width of a box is a number of its dtype, also once it is expanded
@@ -41,15 +41,16 @@ def test_law_5_odd_rois_give_finite_values(variant, dtype, name, rng, poisoned, 
     x.requires_grad_()
     out = extractor(x, boxes, SCALE)
     assert bool(torch.isfinite(out).all())
-    # The mean or maximum of values in [-½, ½], or 0.
-    assert float(out.abs().max()) <= 0.5 + 1e-5
-    inputs = [x, boxes[0]] if variant.kind.differentiable_in_boxes else [x]
+    if variant.bounded:  # the mean or maximum of values in [-½, ½], or 0
+        assert float(out.abs().max()) <= 0.5 + 1e-5
+    inputs = [x, boxes[0]] if variant.smooth else [x]
     for gradient in torch.autograd.grad(out.square().sum(), inputs):
         assert bool(torch.isfinite(gradient).all())
     with torch.no_grad():
         alone = extractor(x, [ordinary, ordinary], SCALE)
         fused = extractor(x, boxes, SCALE)
-        assert torch.equal(fused[::2], alone), "a neighbour changed"
+        # A layer's matrix product may round otherwise for another number of rows.
+        torch.testing.assert_close(fused[::2], alone, rtol=0, atol=1e-6 if variant.learns else 0)
         monkeypatch.setenv("ROIKIT_BACKEND", "reference")
         reference = extractor(x, boxes, SCALE)
     torch.testing.assert_close(fused, reference, rtol=0, atol=2e-6)
@@ -58,7 +59,7 @@ def test_law_5_odd_rois_give_finite_values(variant, dtype, name, rng, poisoned, 
 @every
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_law_5_a_coordinate_that_is_not_finite_is_an_error_that_names_the_roi(variant, value, rng):
-    extractor, x = variant.make(), features(rng)
+    extractor, x = variant.make(), variant.features(rng)
     for column in range(1, 5):
         boxes = rois(rng)
         boxes[7, column] = value
@@ -72,12 +73,12 @@ def test_law_5_a_wrong_batch_index_is_an_error_that_names_the_roi(variant, rng):
         boxes = rois(rng)
         boxes[4, 0] = index
         with pytest.raises(ValueError, match=r"RoI 4: .*batch index"):
-            variant.make()(features(rng), boxes, SCALE)
+            variant.make()(variant.features(rng), boxes, SCALE)
 
 
 @every
 def test_law_5_a_wrong_level_is_an_error_that_names_the_roi(variant, rng):
-    boxes, x = rois(rng), features(rng)
+    boxes, x = rois(rng), variant.features(rng)
     level = torch.zeros(len(boxes), dtype=torch.int64)
     level[3] = 2
     with pytest.raises(ValueError, match=r"RoI 3: 2 is its level index, but the features have 2 \(0 to 1\)"):
@@ -101,7 +102,7 @@ WRONG = {
         lambda x, b: (x, Rois(b[:, 1:], b[:, 0].long(), b[:3, 0].long())),
         r"Rois.level must be an int64 Tensor\[12\]",
     ),
-    "features without a batch": (lambda x, b: (x[0], b), r"Tensor\[B, C, H, W\], but its shape is \[5, 13, 17\]"),
+    "features without a batch": (lambda x, b: (x[0], b), r"Tensor\[B, C, H, W\], but its shape is \[\d+, 13, 17\]"),
     "integer features": (lambda x, b: (x.long(), b), "floating point.*int64"),
     "features without cells": (lambda x, b: (x[:, :, :0], b), "no cells"),
     "no features": (lambda x, b: ([], b), "empty list"),
@@ -113,23 +114,25 @@ WRONG = {
 @every
 def test_law_5_wrong_arguments_are_errors_that_say_what_to_give(variant, rng):
     for arguments, message in WRONG.values():
-        given = arguments(features(rng), rois(rng))
+        given = arguments(variant.features(rng), rois(rng))
         with pytest.raises(ValueError, match=message):
-            variant.make()(*given, SCALE if isinstance(given[0], torch.Tensor | str) else [SCALE] * len(given[0]))
+            variant.make(given=False)(
+                *given, SCALE if isinstance(given[0], torch.Tensor | str) else [SCALE] * len(given[0])
+            )
 
 
 @every
 def test_law_5_wrong_scales(variant, rng):
     for scale in (0, -1.0, NAN, INF, (0.5,), (0.5, 0.5, 0.5)):
         with pytest.raises(ValueError, match="spatial_scale must be a positive float or a"):
-            variant.make()(features(rng), rois(rng), scale)
+            variant.make()(variant.features(rng), rois(rng), scale)
 
 
 @every
 def test_law_5_levels_that_do_not_belong_together(variant, rng):
-    x, boxes = features(rng), rois(rng)
+    x, boxes = variant.features(rng), rois(rng)
     levelled = Rois(boxes[:, 1:], boxes[:, 0].long(), torch.zeros(12, dtype=torch.int64))
-    extractor = variant.make()
+    extractor = variant.make(given=False)
     with pytest.raises(ValueError, match="2 feature maps need as many spatial_scales, but there are 1"):
         extractor([x, x], levelled, [SCALE])
     with pytest.raises(ValueError, match="several feature maps need Rois"):
@@ -146,7 +149,7 @@ def test_law_5_unchecked_a_nan_box_gives_nan_features_for_its_roi_alone(
     variant, dtype, backend, rng, unchecked, poisoned, monkeypatch
 ):
     monkeypatch.setenv("ROIKIT_BACKEND", backend)
-    extractor, x, boxes = variant.make(), features(rng, dtype).requires_grad_(), rois(rng).to(dtype)
+    extractor, x, boxes = variant.make(), variant.features(rng, dtype).requires_grad_(), rois(rng).to(dtype)
     expected = extractor(x, boxes, SCALE)
     others = torch.arange(len(boxes)) != 5
     for columns in ([1], [2], [3], [4], [1, 2, 3, 4]):
@@ -166,7 +169,7 @@ def test_law_5_unchecked_a_wrong_batch_index_touches_no_memory_outside(
     variant, wanted, backend, rng, unchecked, monkeypatch
 ):
     monkeypatch.setenv("ROIKIT_BACKEND", backend)
-    extractor, x = variant.make(), features(rng).requires_grad_(wanted == "feature gradients")
+    extractor, x = variant.make(), variant.features(rng).requires_grad_(wanted == "feature gradients")
     for index in (-1, 2, 10**9, NAN):
         boxes = rois(rng)
         boxes[4, 0] = index

@@ -24,7 +24,7 @@ def compiled(function, backend="aot_eager", **options):
 
 @every
 def test_law_7_compiles_in_one_graph(variant, rng):
-    extractor, x, boxes = variant.make(), features(rng).requires_grad_(), rois(rng)
+    extractor, x, boxes = variant.make(), variant.features(rng).requires_grad_(), rois(rng)
     lists = [boxes[:7, 1:], boxes[7:, 1:]]
     function = compiled(lambda x, boxes: extractor(x, boxes, SCALE))
     for given in (boxes, lists):
@@ -37,7 +37,7 @@ def test_law_7_compiles_in_one_graph(variant, rng):
 
 @smooth
 def test_law_7_compiles_with_gradients_to_the_boxes(variant, rng):
-    extractor, x = variant.make(), features(rng).requires_grad_()
+    extractor, x = variant.make(), variant.features(rng).requires_grad_()
     boxes = rois(rng)
     coordinates = boxes[:, 1:].clone().requires_grad_()
     function = compiled(lambda x, c: extractor(x, as_rois(torch.cat([boxes[:, :1], c], 1)), SCALE))
@@ -55,14 +55,14 @@ def test_law_7_one_graph_serves_every_number_of_rois_and_every_map_size(variant,
     function = compiled(lambda x, boxes: extractor(x, boxes, SCALE), dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for count, height, width in ((12, 13, 17), (5, 9, 21), (31, 40, 8)):
-            x, boxes = features(rng, height=height, width=width), rois(rng, count=count)
+            x, boxes = variant.features(rng, height=height, width=width), rois(rng, count=count)
             torch.testing.assert_close(function(x, boxes), extractor(x, boxes, SCALE), rtol=0, atol=1e-14)
 
 
 @every
 def test_law_7_several_levels_compile(variant, rng):
     extractor = variant.make()
-    maps, boxes = [features(rng), features(rng, height=5, width=7)], rois(rng)
+    maps, boxes = [variant.features(rng), variant.features(rng, height=5, width=7)], rois(rng)
     level = torch.randint(2, (len(boxes),), generator=rng)
     function = compiled(lambda maps, b, i, lv: extractor(maps, Rois(b, i, lv), [SCALE, 0.125]))
     given = (maps, boxes[:, 1:], boxes[:, 0].long(), level)
@@ -72,7 +72,7 @@ def test_law_7_several_levels_compile(variant, rng):
 @every
 def test_law_7_channels_last_compiles_with_the_strides_it_promises(variant, rng):
     extractor, boxes = variant.make(), rois(rng)
-    x = features(rng).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = variant.features(rng).contiguous(memory_format=torch.channels_last).requires_grad_()
     function = compiled(lambda x: extractor(x, boxes, SCALE) * 2)
     found, expected = function(x), extractor(x, boxes, SCALE) * 2
     torch.testing.assert_close(found, expected)
@@ -84,7 +84,7 @@ def test_law_7_channels_last_compiles_with_the_strides_it_promises(variant, rng)
 
 @every
 def test_law_7_a_compiled_nan_box_gives_nan_features_for_its_roi_alone(variant, rng):
-    extractor, x, boxes = variant.make(), features(rng), rois(rng)
+    extractor, x, boxes = variant.make(), variant.features(rng), rois(rng)
     expected = extractor(x, boxes, SCALE)
     boxes[5, 2] = float("nan")
     found = compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
@@ -95,7 +95,7 @@ def test_law_7_a_compiled_nan_box_gives_nan_features_for_its_roi_alone(variant, 
 
 @every
 def test_law_7_a_compiled_wrong_batch_index_is_an_error(variant, rng):
-    extractor, x, boxes = variant.make(), features(rng), rois(rng)
+    extractor, x, boxes = variant.make(), variant.features(rng), rois(rng)
     boxes[5, 0] = 99
     with pytest.raises(ValueError, match="RoI 5: 99"):
         compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
@@ -117,9 +117,9 @@ def test_law_7_exports_with_dynamic_sizes(variant, rng):
         "boxes": {0: dim("regions", min=2, max=100_000)},
     }
     model = Model()
-    program = torch.export.export(model, (features(rng), rois(rng)), dynamic_shapes=shapes, strict=False)
+    program = torch.export.export(model, (variant.features(rng), rois(rng)), dynamic_shapes=shapes, strict=False)
     for count, height, width in ((12, 13, 17), (3, 9, 21), (40, 50, 8)):
-        x, boxes = features(rng, height=height, width=width), rois(rng, count=count)
+        x, boxes = variant.features(rng, height=height, width=width), rois(rng, count=count)
         torch.testing.assert_close(program.module()(x, boxes), model(x, boxes), rtol=0, atol=1e-14)
 
 
@@ -128,14 +128,14 @@ def test_law_7_several_levels_export_with_dynamic_sizes(variant, rng):
     class Model(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.pool = roikit.MultiScale(variant.make(), ["fine", "coarse"], [4, 8])
+            self.pool = roikit.MultiScale(variant.make(given=False), ["fine", "coarse"], [4, 8])
 
         def forward(self, fine, coarse, boxes):
             return self.pool({"fine": fine, "coarse": coarse}, [boxes])
 
     def scene(count, height, width):
-        fine = features(rng, batch=1, height=2 * height, width=2 * width)
-        coarse = features(rng, batch=1, height=height, width=width)
+        fine = variant.features(rng, batch=1, height=2 * height, width=2 * width)
+        coarse = variant.features(rng, batch=1, height=height, width=width)
         return fine, coarse, rois(rng, count, height=120, width=150, scale=(0.25, 0.25))[:, 1:]
 
     dim = torch.export.Dim

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from listing import as_rois, away_from_kinks, every, features, smooth
+from listing import as_rois, away_from_kinks, every, smooth
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from roikit.boxes import Rois
 
 
 @pytest.fixture
-def scene(rng):
+def scene(rng, variant):
     torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))  # fast_mode draws its directions from it
-    x = features(rng, batch=2, height=7, width=8)
-    return x, away_from_kinks()
+    return variant.features(rng, batch=2, height=7, width=8), away_from_kinks()
 
 
-def on(variant, boxes_of=None):
+def on(variant, given=True):
     """The extractor as a function of (features, coordinates [R, 4]) alone."""
-    extractor = variant.make((2, 3))
+    extractor = variant.make((2, 3), given=given).requires_grad_(False)
     batch = away_from_kinks()[:, 0].long()
 
     def run(x, coordinates):
@@ -71,12 +70,13 @@ def test_law_3_gradients_of_the_boxes_entry_by_entry(variant, scene):
 
 @every
 def test_law_3_methods_of_whole_cells_have_no_gradient_to_the_boxes(variant, scene):
-    if variant.kind.differentiable_in_boxes:
+    if variant.smooth:
         return
     x, boxes = scene
     coordinates = boxes[:, 1:].clone().requires_grad_()
-    assert not on(variant)(x, coordinates).requires_grad
-    out = on(variant)(x.requires_grad_(), coordinates)
+    run = on(variant, given=False)
+    assert not run(x, coordinates).requires_grad
+    out = run(x.requires_grad_(), coordinates)
     (found,) = torch.autograd.grad(out.sum(), coordinates, allow_unused=True)
     assert found is None
 

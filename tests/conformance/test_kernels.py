@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 
 import pytest
 import torch
-from listing import SCALE, Variant, as_rois, dtypes, every, features, rois, smooth
+from listing import CHANNELS, SCALE, Variant, as_rois, dtypes, every, features, rois, smooth
 
 from roikit.extractors import RoIAlign, RoIPool
 
@@ -37,10 +38,10 @@ def run(backend, monkeypatch, extractor, x, boxes, weight=None, box_gradients=Fa
     return [out, *first, *(s for s in second if s is not None)]
 
 
-def steady(variant, dtype, boxes, x):
+def steady(variant, dtype, boxes, x, extractor=None):
     """The RoIs whose bins have the same cells and samples in ``dtype`` as in float64: the others lie on a rounding
     step, where two neighbouring numbers rightly give different features."""
-    extractor = variant.make()
+    extractor = extractor or variant.make()
     low = extractor.weights(x.to(dtype), boxes, SCALE).dense(*x.shape[2:])
     high = extractor.weights(x.double(), boxes, SCALE).dense(*x.shape[2:])
     keep = (low.double() - high).abs().flatten(1).amax(1) < 1e-4
@@ -63,9 +64,10 @@ def no_worse(kernel, reference, truth, dtype):
 def test_law_6_kernels_equal_the_reference_in_float64(variant, rng, poisoned, monkeypatch):
     extractor = variant.make()
     for size in SIZES:
-        x, boxes = features(rng, height=size[0], width=size[1]), rois(rng, height=size[0] + 1, width=size[1] + 1)
-        weight = torch.randn(len(boxes), 5, 3, 2, generator=rng, dtype=torch.float64)
-        given = (monkeypatch, extractor, x, boxes, weight, variant.kind.differentiable_in_boxes)
+        x = variant.features(rng, height=size[0], width=size[1])
+        boxes = rois(rng, height=size[0] + 1, width=size[1] + 1)
+        weight = torch.randn(len(boxes), CHANNELS, *extractor.output_size, generator=rng, dtype=torch.float64)
+        given = (monkeypatch, extractor, x, boxes, weight, variant.smooth)
         for found, expected in zip(run("numba", *given), run("reference", *given), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
 
@@ -80,10 +82,10 @@ LOW = [
 @every
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 def test_law_6_kernels_are_no_less_exact_than_the_reference(variant, dtype, rng, poisoned, monkeypatch):
-    extractor = variant.make((3, 3), 19)
-    x = features(rng, dtype, channels=19, height=23, width=19)
-    boxes = steady(variant, dtype, rois(rng, count=40, height=23, width=19), x)
-    weight = torch.randn(len(boxes), 19, 3, 3, generator=rng).to(dtype)
+    extractor = variant.make((3, 3), 25)
+    x = variant.features(rng, dtype, channels=25, grid=(3, 3), height=23, width=19)
+    boxes = steady(variant, dtype, rois(rng, count=40, height=23, width=19), x, extractor)
+    weight = torch.randn(len(boxes), 25, *extractor.output_size, generator=rng).to(dtype)
     kernel = run("numba", monkeypatch, extractor, x, boxes, weight)
     reference = run("reference", monkeypatch, extractor, x, boxes, weight)
     truth = run("reference", monkeypatch, extractor, x.double(), boxes, weight.double())
@@ -93,21 +95,20 @@ def test_law_6_kernels_are_no_less_exact_than_the_reference(variant, dtype, rng,
 @smooth
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 def test_law_6_box_gradients_are_no_less_exact_than_the_references(variant, dtype, rng, poisoned, monkeypatch):
-    extractor = variant.make((3, 3), 19)
-    x = features(rng, dtype, channels=19, height=23, width=19)
+    extractor = variant.make((3, 3), 25)
+    x = variant.features(rng, dtype, channels=25, grid=(3, 3), height=23, width=19)
     # Inside the map and not on a kink: beside one the derivative in float32 may rightly be the one of the other side.
     boxes = rois(rng, count=40, inside=True, height=23, width=19)
-    boxes = kink_free(variant, steady(variant, dtype, boxes, x), x)
-    weight = torch.randn(len(boxes), 19, 3, 3, generator=rng).to(dtype)
+    boxes = kink_free(extractor, steady(variant, dtype, boxes, x, extractor), x)
+    weight = torch.randn(len(boxes), 25, *extractor.output_size, generator=rng).to(dtype)
     kernel = run("numba", monkeypatch, extractor, x, boxes, weight, True)[:3]
     reference = run("reference", monkeypatch, extractor, x, boxes, weight, True)[:3]
     truth = run("reference", monkeypatch, extractor, x.double(), boxes, weight.double(), True)[:3]
     no_worse(kernel, reference, truth, dtype)
 
 
-def kink_free(variant, boxes, x, step=1e-3):
+def kink_free(extractor, boxes, x, step=1e-3):
     """The RoIs around which the weights are smooth: one-sided differences of their derivative agree."""
-    extractor = variant.make((3, 3))
 
     def dense(shift):
         moved = boxes.clone()
@@ -127,11 +128,11 @@ def kink_free(variant, boxes, x, step=1e-3):
 def test_law_6_backwards_are_deterministic_for_any_number_of_threads(
     variant, dtype, rng, threads, monkeypatch, poisoned
 ):
-    extractor = variant.make(channels=37)
-    x = features(rng, dtype, batch=3, channels=37)
+    extractor = variant.make(channels=35)
+    x = variant.features(rng, dtype, batch=3, channels=35)
     boxes = rois(rng, count=90, batch=3).to(dtype)
-    weight = torch.randn(90, 37, 3, 2, generator=rng).to(dtype)
-    box_gradients = variant.kind.differentiable_in_boxes
+    weight = torch.randn(90, 35, *extractor.output_size, generator=rng).to(dtype)
+    box_gradients = variant.smooth
     expected = None
     for count in (1, 2, 3, 3):
         threads(count)
@@ -155,14 +156,19 @@ def test_law_6_more_channels_than_a_block_and_more_samples_than_cells(dtype, rng
         torch.testing.assert_close(found.double(), exact, rtol=0, atol=tolerance * float(exact.abs().max() + 1))
 
 
+def sums(weights):
+    """The weights without factors on the bins, which are a second rounding."""
+    return dataclasses.replace(weights, amplitude=None) if getattr(weights, "amplitude", None) is not None else weights
+
+
 @every
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkeypatch):
     """The kernel's half-precision result is its float32 result, rounded: sums are made in float32."""
-    extractor, boxes = variant.make(), rois(rng)
-    x = features(rng, dtype)
-    expected = extractor(x.float(), boxes, SCALE).to(dtype)
-    assert torch.equal(extractor(x, boxes, SCALE), expected)
+    extractor, boxes = variant.make(trained=False, given=False), rois(rng)
+    x = variant.features(rng, dtype)
+    expected, found = (sums(extractor.weights(given, boxes, SCALE)).pool(given) for given in (x.float(), x))
+    assert torch.equal(found, expected.to(dtype))
     leaf = x.clone().requires_grad_()
     extractor(leaf, boxes, SCALE).float().square().sum().backward()
     assert leaf.grad.dtype == dtype and bool(torch.isfinite(leaf.grad).all())
@@ -171,10 +177,10 @@ def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkey
 @every
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_law_6_autocast_changes_neither_sums_nor_boxes(variant, backend, rng, monkeypatch):
-    """Features may arrive in a half type, but nothing is rounded to one here."""
+    """Features may arrive in a half type, but nothing is rounded to one here; autocast belongs to layers."""
     monkeypatch.setenv("ROIKIT_BACKEND", backend)
-    extractor, boxes = variant.make(), rois(rng).float()
-    x = features(rng, torch.float32).requires_grad_()
+    extractor, boxes = variant.make(trained=False), rois(rng).float()
+    x = variant.features(rng, torch.float32).requires_grad_()
     for given in (boxes, boxes.clone().requires_grad_()):
         expected = extractor(x, given, SCALE)
         with torch.autocast("cpu", torch.bfloat16):
@@ -183,7 +189,8 @@ def test_law_6_autocast_changes_neither_sums_nor_boxes(variant, backend, rng, mo
             _, tangent = torch.func.jvp(lambda x: extractor(x, boxes, SCALE), (x.detach(),), (x.detach(),))
         assert found.dtype == torch.float32 == tangent.dtype and torch.equal(found, expected)
         assert torch.equal(gradient, torch.autograd.grad(expected.sum(), x)[0])
-        torch.testing.assert_close(tangent, expected.detach(), rtol=0, atol=1e-6)  # the features' own direction
+        linear = extractor.weights(x, boxes, SCALE).pool(x).detach()  # in the features' own direction: the sum itself
+        torch.testing.assert_close(tangent, linear, rtol=0, atol=1e-6)
 
 
 @pytest.mark.large

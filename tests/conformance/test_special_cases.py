@@ -10,7 +10,23 @@ import torch
 from listing import SCALE, every, features, rois
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from roikit.extractors import EXTRACTORS, PrRoIPool, RoIAlign, RoIPool
+from roikit.extractors import (
+    EXTRACTORS,
+    AdaptiveRoIAlign,
+    CenterPool,
+    DeformPSRoIPool,
+    DeformRoIPool,
+    MaskedRoIPool,
+    ModulatedDeformRoIPool,
+    PartDeformRoIPool,
+    PrRoIPool,
+    PSRoIAlign,
+    PSRoIPool,
+    RoIAlign,
+    RoIPool,
+    RoIWarp,
+    SpatialPyramidPool,
+)
 
 
 def whole_cells(size: int, x1: int = 3, y1: int = 2) -> torch.Tensor:
@@ -85,12 +101,192 @@ def precise_pooling_of_a_vanishing_roi_is_the_interpolated_point(x, rng):
     torch.testing.assert_close(PrRoIPool(1)(x, point), RoIAlign(1, 1)(x, sample), rtol=0, atol=1e-6)
 
 
+def close(found, expected, atol=1e-13):
+    """Equal but for the order of a sum: a method that becomes another one exactly differs in a last bit at most."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
+def the_whole_image(x) -> torch.Tensor:
+    return torch.tensor([[0, 0, 0, x.shape[3], x.shape[2]]], dtype=torch.float64)
+
+
+def align_of_the_whole_image_at_its_own_size_is_the_image(x, rng):
+    assert torch.equal(RoIAlign(x.shape[2:], 1)(x, the_whole_image(x)), x[:1])
+
+
+def average_of_the_whole_image_is_global_average_pooling(x, rng):
+    expected = x[:1].mean((2, 3), keepdim=True)
+    close(RoIPool(1, "average", "floor")(x, the_whole_image(x)), expected)
+    last = the_whole_image(x) - x.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0])
+    close(SpatialPyramidPool((1,), "average")(x, last), expected)
+    close(MaskedRoIPool(1)(x, last), expected)
+
+
+def adaptive_of_bins_of_one_cell_is_a_crop(x, rng):
+    assert torch.equal(AdaptiveRoIAlign(5)(x, whole_cells(4))[0], x[0, :, 2:7, 3:8])
+
+
+def adaptive_of_small_bins_is_one_bilinear_sample(x, rng):
+    boxes = rois(rng, inside=True, scale=(1.0, 1.0))
+    boxes[:, 1:3] = boxes[:, 1:3].clamp(max=10)
+    boxes[:, 3:] = boxes[:, 1:3] + 3 * torch.rand(len(boxes), 2, generator=rng, dtype=torch.float64)  # β < 1.5
+    boxes[:, 2::2] -= (boxes[:, 4:] - 11).clamp(min=0)
+    longer = boxes + boxes.new_tensor([0, 0, 0, 1, 1])
+    close(AdaptiveRoIAlign(3)(x, boxes), RoIWarp(3)(x, longer))
+
+
+def warp_of_bins_of_one_cell_is_a_crop(x, rng):
+    for rounding in (False, True):
+        assert torch.equal(RoIWarp(5, rounding)(x, whole_cells(5))[0], x[0, :, 2:7, 3:8])
+    near = whole_cells(5) + whole_cells(5).new_tensor([0, 0.3, -0.4, 0.49, -0.5])
+    assert torch.equal(RoIWarp(5, True)(x, near)[0], x[0, :, 2:7, 3:8])
+
+
+def warp_is_align_with_one_sample_half_a_bin_earlier(x, rng):
+    boxes = rois(rng, inside=True, scale=(1.0, 1.0))
+    half = (boxes[:, 3:] - boxes[:, 1:3]) / 6
+    moved = torch.cat([boxes[:, :1], boxes[:, 1:3] + 0.5 - half, boxes[:, 3:] + 0.5 - half], 1)
+    close(RoIWarp(3)(x, boxes), RoIAlign(3, 1)(x, moved))
+
+
+def the_centre_is_align_with_one_sample(x, rng):
+    boxes = rois(rng, inside=True)
+    close(CenterPool("bilinear")(x, boxes, SCALE), RoIAlign(1, 1)(x, boxes, SCALE))
+
+
+def the_nearest_centre_is_the_cell_it_lies_in(x, rng):
+    boxes = rois(rng)
+    at = ((boxes[:, 1:3] + boxes[:, 3:]) / 2 * boxes.new_tensor([SCALE[1], SCALE[0]])).floor().long()
+    found = CenterPool()(x, boxes, SCALE)[..., 0, 0]
+    for image, (u, v), value in zip(boxes[:, 0].long(), at.tolist(), found, strict=True):
+        inside = 0 <= u < x.shape[3] and 0 <= v < x.shape[2]
+        assert torch.equal(value, x[image, :, v, u] if inside else torch.zeros_like(value))
+
+
+def a_pyramid_is_its_grids_side_by_side(x, rng):
+    boxes = rois(rng)
+    for rule, pool in {"max": RoIPool, "align": RoIAlign, "precise": PrRoIPool, "warp": RoIWarp}.items():
+        found = SpatialPyramidPool((4, (2, 3), 1), rule)(x, boxes, SCALE)[..., 0]
+        expected = [pool(grid)(x, boxes, SCALE).flatten(2) for grid in (4, (2, 3), 1)]
+        assert torch.equal(found, torch.cat(expected, 2))
+
+
+def a_mask_of_ones_changes_nothing_and_of_zeros_gives_nothing(x, rng):
+    boxes = rois(rng)
+    for rule, pool in {"average": RoIPool(3, "average"), "warp": RoIWarp(3)}.items():
+        masked, whole = MaskedRoIPool(3, rule), pool(x, boxes, SCALE)
+        ones = torch.ones(len(boxes), 3, 3)
+        assert torch.equal(masked(x, boxes, SCALE), whole)
+        assert torch.equal(masked(x, boxes, SCALE, masks=ones), whole)
+        assert not masked(x, boxes, SCALE, masks=0 * ones).any()
+        some = torch.rand(len(boxes), 3, 3, generator=rng) > 0.5
+        lists = [some[boxes[:, 0] == i] for i in range(2)]
+        by_image = [boxes[boxes[:, 0] == i, 1:] for i in range(2)]
+        found = masked(x, by_image, SCALE, masks=lists)
+        assert torch.equal(found, masked(x, by_image, SCALE) * torch.cat(lists)[:, None])
+
+
+def untrained_deformable_pooling_is_align(x, rng):
+    boxes = rois(rng)
+    close(DeformRoIPool(5, 3).double()(x, boxes, SCALE), RoIAlign(3)(x, boxes, SCALE), 1e-15)
+
+
+def equal_offsets_move_the_roi(x, rng):
+    boxes = rois(rng, inside=True)
+    pool = DeformRoIPool(5, 3).double()
+    with torch.no_grad():
+        pool.offset.bias.copy_(torch.tensor([0.5] * 9 + [-0.25] * 9))  # (y, x), in tenths of the RoI's size
+    size = boxes[:, 3:] - boxes[:, 1:3]
+    moved = boxes.clone()
+    moved[:, 1:] += (size * size.new_tensor([-0.025, 0.05])).repeat(1, 2)
+    close(pool(x, boxes, SCALE), RoIAlign(3)(x, moved, SCALE))
+
+
+def untrained_modulated_pooling_is_half_of_align(x, rng):
+    boxes = rois(rng)
+    for pack in ("shared", "separate"):
+        pool = ModulatedDeformRoIPool(5, 3, pack, hidden=8).double()
+        close(pool(x, boxes, SCALE), RoIAlign(3)(x, boxes, SCALE) / 2, 1e-15)
+
+
+def modulated_pooling_with_factors_of_one_is_the_first_version(x, rng):
+    boxes = rois(rng)
+    second = ModulatedDeformRoIPool(5, 3, "separate", hidden=8).double()
+    first = DeformRoIPool(5, 3).double()
+    offset = torch.randn(18, generator=rng, dtype=torch.float64)
+    with torch.no_grad():
+        second.factor[-1].bias.fill_(50.0)  # a sigmoid of 1
+        second.offset[-1].bias.copy_(offset)
+        first.offset.bias.copy_(offset)
+    close(second(x, boxes, SCALE), first(x, boxes, SCALE))
+
+
+def parts_that_cannot_or_will_not_move_are_average_pooling(x, rng):
+    boxes = rois(rng)
+    expected = RoIPool(3, "average")(x, boxes, SCALE)
+    for pool in (PartDeformRoIPool(3, reach=0), PartDeformRoIPool(3, penalty=100.0)):
+        close(pool.double()(x, boxes, SCALE), expected)
+    same = torch.full_like(x, 0.3)
+    weights = PartDeformRoIPool(3).double().weights(same, rois(rng, inside=True), SCALE)
+    assert not weights.shift.any()
+
+
+def position_sensitive_align_of_equal_maps_is_align(x, rng):
+    boxes = rois(rng)
+    close(PSRoIAlign((3, 2))(x.repeat_interleave(6, 1), boxes, SCALE), RoIAlign((3, 2))(x, boxes, SCALE), 1e-15)
+
+
+def position_sensitive_pooling_of_equal_maps_is_average_pooling(x, rng):
+    """Of a box that counts its last cell, where that is not the map's last."""
+    boxes = rois(rng, inside=True, scale=(1.0, 1.0)).round()
+    boxes[:, 1:3] = boxes[:, 1:3].clamp(max=11)
+    boxes[:, 3:] = torch.minimum(torch.maximum(boxes[:, 3:], boxes[:, 1:3] + 1), boxes.new_tensor([16, 12]))
+    shorter = boxes - boxes.new_tensor([0, 0, 0, 1, 1])
+    close(PSRoIPool((3, 2))(x.repeat_interleave(6, 1), boxes), RoIPool((3, 2), "average")(x, shorter))
+
+
+def untrained_deformable_ps_pooling_is_align_an_eighth_of_a_bin_earlier(x, rng):
+    """Of a box with its last pixel; away from the border, whose samples count otherwise."""
+    boxes = torch.tensor([[0.0, 3, 2, 9, 8], [1, 4, 5, 11, 9]], dtype=torch.float64)
+    eighth = (boxes[:, 3:] + 1 - boxes[:, 1:3]) / boxes.new_tensor([2.0, 3.0]) / 8
+    moved = torch.cat([boxes[:, :1], boxes[:, 1:3] - eighth, boxes[:, 3:] + 1 - eighth], 1)
+    close(DeformPSRoIPool(5, (3, 2)).double()(x, boxes), RoIAlign((3, 2), 4)(x, moved))
+
+
+def classes_with_equal_offsets_are_one_class(x, rng):
+    x, boxes = x.repeat(1, 8, 1, 1), rois(rng)
+    one, two = (DeformPSRoIPool(40, (3, 2), group_size=2, part_size=2, classes=n).double() for n in (1, 2))
+    offset = torch.randn(8, generator=rng, dtype=torch.float64)
+    with torch.no_grad():
+        one.offset.bias.copy_(offset)
+        two.offset.bias.copy_(offset.repeat(2))
+    assert torch.equal(one(x, boxes, SCALE), two(x, boxes, SCALE))
+
+
 CASES = {
+    AdaptiveRoIAlign: [adaptive_of_bins_of_one_cell_is_a_crop, adaptive_of_small_bins_is_one_bilinear_sample],
+    RoIWarp: [warp_of_bins_of_one_cell_is_a_crop, warp_is_align_with_one_sample_half_a_bin_earlier],
+    CenterPool: [the_centre_is_align_with_one_sample, the_nearest_centre_is_the_cell_it_lies_in],
+    SpatialPyramidPool: [a_pyramid_is_its_grids_side_by_side, average_of_the_whole_image_is_global_average_pooling],
+    MaskedRoIPool: [a_mask_of_ones_changes_nothing_and_of_zeros_gives_nothing],
+    DeformRoIPool: [untrained_deformable_pooling_is_align, equal_offsets_move_the_roi],
+    ModulatedDeformRoIPool: [
+        untrained_modulated_pooling_is_half_of_align,
+        modulated_pooling_with_factors_of_one_is_the_first_version,
+    ],
+    PartDeformRoIPool: [parts_that_cannot_or_will_not_move_are_average_pooling],
+    PSRoIAlign: [position_sensitive_align_of_equal_maps_is_align],
+    PSRoIPool: [position_sensitive_pooling_of_equal_maps_is_average_pooling],
+    DeformPSRoIPool: [
+        untrained_deformable_ps_pooling_is_align_an_eighth_of_a_bin_earlier,
+        classes_with_equal_offsets_are_one_class,
+    ],
     RoIAlign: [
         align_with_one_centred_sample_per_cell_is_a_crop,
         align_of_bins_of_two_cells_is_average_pooling,
         unaligned_align_is_aligned_align_half_a_cell_further,
         unaligned_align_of_a_point_is_align_of_one_cell,
+        align_of_the_whole_image_at_its_own_size_is_the_image,
     ],
     RoIPool: [
         pooling_with_one_cell_per_bin_is_a_crop,
@@ -117,8 +313,9 @@ def test_law_8_every_listed_extractor_has_its_cases():
 @every
 def test_law_8_constant_features_give_that_constant(variant, rng):
     """Of a mean or maximum: for RoIs inside the map, whatever the method."""
-    if not variant.sums_to_one or variant.make().expand > 1:
+    extractor = variant.make(trained=False)
+    if not variant.sums_to_one or extractor.expand > 1:
         return
-    x = torch.full((2, 3, 13, 17), 0.7, dtype=torch.float64)
-    out = variant.make()(x, rois(rng, inside=True), SCALE)
+    x = torch.full_like(variant.features(rng), 0.7)
+    out = extractor(x, rois(rng, inside=True), SCALE)
     torch.testing.assert_close(out, torch.full_like(out, 0.7), rtol=0, atol=1e-13)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..boxes import Rois, Scale, assign_levels, scale_pair
+from ..boxes import Rois, assign_levels, scale_pair
 from ..extractors import RegionExtractor
 from ..multiscale import MultiScale
 
@@ -124,9 +124,9 @@ def _view(model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[floa
     maps = [features[name] for name in pool.featmap_names]
     box = torch.tensor([corners], device=image.device) * torch.tensor([fx, fy, fx, fy], device=image.device)
     level = assign_levels(box, pool.strides, pool.canonical_scale, pool.canonical_level)
-    scales: list[Scale] = list(pool.scales)
-    weights = pool.extractor.weights(maps, Rois(box, torch.zeros_like(level), level), scales)
     number = int(level)
+    extractor, first = pool.extractor_at(number), torch.zeros_like(level)
+    weights = extractor.weights(maps[number], Rois(box, first, first), pool.scales[number])
     y, x = scale_pair(pool.scales[number])
     stride = " × ".join(f"{1 / s:g}" for s in ((y, x) if x != y else (y,)))
     name = f"level {pool.featmap_names[number]!r}, " if len(maps) > 1 else ""
@@ -135,7 +135,7 @@ def _view(model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[floa
         weights.dense(*maps[number].shape[-2:])[0],
         (1 / (y * fy), 1 / (x * fx)),
         pool.output_size,
-        f"{pool.extractor!r}, {name}stride {stride}",
+        f"{extractor!r}, {name}stride {stride}",
     )
 
 

@@ -1,20 +1,52 @@
 """One file per method, named as the field names it. ``EXTRACTORS`` is the listing: the conformance suite, the command
 line and the documentation read it."""
 
+from .adaptive_roi_align import AdaptiveRoIAlign
 from .base import RegionExtractor
+from .center_pool import CenterPool
+from .deform_ps_roi_pool import DeformPSRoIPool
 from .deform_roi_pool import DeformRoIPool, ModulatedDeformRoIPool
+from .masked_roi_pool import MaskedRoIPool
+from .part_deform_roi_pool import PartDeformRoIPool
 from .pr_roi_pool import PrRoIPool
+from .ps_roi_pool import PSRoIAlign, PSRoIPool
 from .roi_align import RoIAlign
 from .roi_pool import RoIPool
+from .roi_warp import RoIWarp
+from .spatial_pyramid_pool import SpatialPyramidPool
 
-EXTRACTORS: tuple[type[RegionExtractor], ...] = (RoIPool, RoIAlign, PrRoIPool, DeformRoIPool, ModulatedDeformRoIPool)
+EXTRACTORS: tuple[type[RegionExtractor], ...] = (
+    RoIPool,
+    RoIAlign,
+    PrRoIPool,
+    AdaptiveRoIAlign,
+    RoIWarp,
+    CenterPool,
+    SpatialPyramidPool,
+    MaskedRoIPool,
+    DeformRoIPool,
+    ModulatedDeformRoIPool,
+    PartDeformRoIPool,
+    PSRoIPool,
+    PSRoIAlign,
+    DeformPSRoIPool,
+)
 
 __all__ = [
     "EXTRACTORS",
+    "AdaptiveRoIAlign",
+    "CenterPool",
+    "DeformPSRoIPool",
     "DeformRoIPool",
+    "MaskedRoIPool",
     "ModulatedDeformRoIPool",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "PartDeformRoIPool",
     "PrRoIPool",
     "RegionExtractor",
     "RoIAlign",
     "RoIPool",
+    "RoIWarp",
+    "SpatialPyramidPool",
 ]

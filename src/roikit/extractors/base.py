@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,11 +24,14 @@ class RegionExtractor(nn.Module, ABC):
         output_size: the grid of parts, (h, w) or one int for both.
         expand: the area factor by which each RoI grows about its centre before pooling (LRF Table 2's "2x").
 
-    Class attributes say what the listing shows: ``paper`` and ``differentiable_in_boxes``.
+    Class attributes say what the listing shows: ``paper``, ``differentiable_in_boxes``, and ``extras``, the names of
+    the further arguments that a method takes (masks, rotated boxes, sizes of padded images).
     """
 
     paper: str = ""
     differentiable_in_boxes: bool = False
+    extras: tuple[str, ...] = ()
+    channels: int  # of a method with layers: of the maps they were made for
 
     def __init__(self, output_size: int | Sequence[int] = 7, expand: float = 1.0) -> None:
         super().__init__()
@@ -39,11 +44,31 @@ class RegionExtractor(nn.Module, ABC):
     def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> RegionWeights:
         """The weights of every RoI's parts, see ``forward`` for the arguments."""
 
-    def after(self, pooled: Tensor) -> Tensor:
+    def after(self, pooled: Tensor, weights: RegionWeights) -> Tensor:
         """What a method does that is more than a weighted sum: nothing, for most."""
         return pooled
 
-    def forward(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> Tensor:
+    @property
+    def groups(self) -> int:
+        """How many maps make one output channel: 1, but h·w for position-sensitive methods."""
+        return 1
+
+    def out_channels(self, channels: int) -> int:
+        """Channels of the result for maps of ``channels`` channels.
+
+        Raises:
+            ValueError: they do not divide into position-sensitive groups.
+        """
+        if channels % self.groups:
+            raise ValueError(
+                f"{type(self).__name__} is position-sensitive: it needs a multiple of {self.groups} channels, "
+                f"but the features have {channels}"
+            )
+        return channels // self.groups
+
+    def forward(
+        self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0, **extras: Any
+    ) -> Tensor:
         """Region features.
 
         Args:
@@ -52,17 +77,34 @@ class RegionExtractor(nn.Module, ABC):
                 (which also says levels), in image pixels.
             spatial_scale: feature cells per image pixel (1 / stride), a float or a (y, x) pair; a list of them for a
                 list of maps.
+            extras: the further arguments of a method that has some, by name (``extractor.extras``).
 
         Returns:
-            ``Tensor[R, C, h, w]``.
+            ``Tensor[R, C, h, w]``; position-sensitive methods have ``out_channels(C)`` channels.
 
         Raises:
             ValueError: wrong shapes, dtypes, indices or coordinates; the message names the RoI.
+            TypeError: an extra argument that the method does not take.
         """
-        return self.after(self.weights(features, boxes, spatial_scale).pool(features))
+        for name in extras:
+            if name not in self.extras:
+                takes = f"takes {' and '.join(self.extras)}" if self.extras else "takes no further arguments"
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}: besides boxes it {takes}")
+        weights = self.weights(features, boxes, spatial_scale, **extras)
+        return self.after(weights.pool(features), weights)
 
-    def locate(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale]) -> tuple[Rois, Tensor]:
-        """For ``weights``: the RoIs, checked and expanded, and ``Tensor[R, 4]``, the boxes in cells of their level."""
+    def locate(
+        self,
+        features: Maps,
+        boxes: Boxes,
+        spatial_scale: Scale | Sequence[Scale],
+        pixels: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Rois, Tensor]:
+        """For ``weights``: the RoIs, checked and expanded, and ``Tensor[R, 4]``, the boxes in cells of their level.
+
+        Args:
+            pixels: what the method does to the boxes ``Tensor[R, 4]`` while they are in image pixels.
+        """
         maps = as_maps(features)
         scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else list(spatial_scale)  # type: ignore
         if len(scales) != len(maps):
@@ -74,7 +116,16 @@ class RegionExtractor(nn.Module, ABC):
             )
         rois = Rois.of(boxes, maps[0].shape[0], len(maps))
         rois = rois.in_dtype(geometry_dtype(maps[0]), maps[0].device).expand(self.expand)
+        if pixels is not None:
+            rois = dataclasses.replace(rois, boxes=pixels(rois.boxes))
         return rois, rois.on_maps(scales)
+
+    def check_channels(self, maps: Sequence[Tensor]) -> None:
+        """For a method with layers: refuse maps of another number of channels than ``self.channels``."""
+        if maps[0].shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__} was made for {self.channels} channels and the features have {maps[0].shape[1]}"
+            )
 
     def extra_repr(self) -> str:
         settings = {"output_size": self.output_size, **self.settings()}

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..boxes import Rois, Scale
+from ..layers.init import starts_at_zero
 from ..ops import geometry
-from ..ops.maps import Maps
+from ..ops.maps import Maps, as_maps
 from ..weights import Separable, ShiftedBins
 from .base import Boxes, RegionExtractor
 
@@ -79,11 +80,7 @@ class DeformRoIPool(RegionExtractor):
 
     def _regular(self, box: geometry.Geometry, rois: Rois, features: Maps) -> Tensor:
         """The RoIs' RoI Align features, flat, in the layers' own precision."""
-        first = features if isinstance(features, Tensor) else features[0]
-        if first.shape[1] != self.channels:
-            raise ValueError(
-                f"{type(self).__name__} was made for {self.channels} channels and the features have {first.shape[1]}"
-            )
+        self.check_channels(as_maps(features))
         axes = geometry.axes(box, self.output_size, "hat", self.sampling_ratio)
         return Separable(*axes, rois).pool(features).flatten(1).to(next(self.parameters()).dtype)
 
@@ -148,10 +145,3 @@ class ModulatedDeformRoIPool(DeformRoIPool):
 
     def settings(self) -> dict[str, object]:
         return {**super().settings(), "pack": self._pack, "hidden": self._hidden}
-
-
-def starts_at_zero(layer: nn.Linear) -> nn.Linear:
-    """The layer with weight and bias 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -3,6 +3,22 @@
 The functional forms have torchvision's signatures: ``from roikit.ops import roi_align`` is a drop-in replacement.
 """
 
-from .functional import deform_roi_pool, prroi_pool, ps_roi_align, ps_roi_pool, roi_align, roi_pool
+from .functional import (
+    deform_ps_roi_pool,
+    deform_roi_pool,
+    prroi_pool,
+    ps_roi_align,
+    ps_roi_pool,
+    roi_align,
+    roi_pool,
+)
 
-__all__ = ["deform_roi_pool", "prroi_pool", "ps_roi_align", "ps_roi_pool", "roi_align", "roi_pool"]
+__all__ = [
+    "deform_ps_roi_pool",
+    "deform_roi_pool",
+    "prroi_pool",
+    "ps_roi_align",
+    "ps_roi_pool",
+    "roi_align",
+    "roi_pool",
+]

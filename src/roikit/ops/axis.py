@@ -17,7 +17,8 @@ class Axis:
         lo: ``Tensor[R]``, where each region starts, in feature cells.
         size: ``Tensor[R]``, its length, in feature cells.
         bins: number of bins.
-        rule: a name in ``roikit.ops.rules.RULES``: "hat" (sampled bilinear), "integral", "cells", "cells_floor".
+        rule: a name in ``roikit.ops.rules.RULES``: "hat" (sampled bilinear), "integral", "cells", "cells_floor",
+            "edge" (samples from the bin's edge), "adaptive" (as wide as the bin).
         samples: samples per bin, for a rule that samples; ≤ 0 is adaptive.
 
     Example:

@@ -7,6 +7,7 @@ and raise ``ValueError`` for boxes or features of a wrong shape, dtype or value.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +18,9 @@ from . import geometry
 from .bin_pool import Channels
 from .bin_pool import pool as bin_pool
 from .grid_pool import pool
-from .maps import as_maps, geometry_dtype
+from .maps import as_maps, cells_of, geometry_dtype
 from .max_pool import max_pool
+from .position_sensitive import PartGrid, deform_ps_bins, inclusive, position_sensitive
 
 Boxes = Tensor | Sequence[Tensor]
 
@@ -120,7 +122,8 @@ def ps_roi_align(
     size = pair(output_size)
     maps, rois, cells = _read(input, boxes, spatial_scale)
     rows, cols = geometry.bins(geometry.corners(cells, 0.5), size, "hat", sampling_ratio)
-    return bin_pool(maps, rois, rows, cols, size[0] * size[1], position_sensitive(input, size)).unflatten(2, size)
+    channels = position_sensitive(input.shape[1], size, input.device)
+    return bin_pool(maps, rois, rows, cols, size[0] * size[1], channels).unflatten(2, size)
 
 
 def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], spatial_scale: Scale = 1.0) -> Tensor:
@@ -139,9 +142,9 @@ def ps_roi_pool(input: Tensor, boxes: Boxes, output_size: int | Sequence[int], s
     """
     size = pair(output_size)
     maps, rois, cells = _read(input, boxes, spatial_scale)
-    limits = tuple(torch.full_like(rois.batch, n - 1) for n in input.shape[2:])
-    rows, cols = geometry.rounded_bins(cells.detach(), size, (limits[0], limits[1]))
-    return bin_pool(maps, rois, rows, cols, size[0] * size[1], position_sensitive(input, size)).unflatten(2, size)
+    rows, cols = geometry.rounded_bins(cells.detach(), size, cells_of(maps, rois.level))
+    channels = position_sensitive(input.shape[1], size, input.device)
+    return bin_pool(maps, rois, rows, cols, size[0] * size[1], channels).unflatten(2, size)
 
 
 def deform_roi_pool(
@@ -190,15 +193,63 @@ def deform_roi_pool(
     return out if modulation is None else out * modulation[:, None].to(out.dtype)
 
 
-def position_sensitive(input: Tensor, size: tuple[int, int]) -> Channels:
-    """Bin k = i·w + j of output channel c reads channel c·h·w + k."""
-    bins = size[0] * size[1]
-    if input.shape[1] % bins:
+def deform_ps_roi_pool(
+    input: Tensor,
+    boxes: Boxes,
+    offset: Tensor | None = None,
+    output_size: int | Sequence[int] = (7, 7),
+    spatial_scale: Scale = 1.0,
+    group_size: int = 1,
+    part_size: int | None = None,
+    sample_per_part: int = 4,
+    trans_std: float = 0.1,
+) -> Tensor:
+    """Deformable position-sensitive RoI pooling (Dai et al. 2017), with the original operator's conventions.
+
+    The box is rounded to whole pixels, its last one included, and shifted by -½ cell; its sides are at least 0.1 cell.
+    Output channel c of bin (i, j) is the mean of ``sample_per_part``² samples, which start at the bin's edge, of input
+    channel (c·G + ⌊iG/h⌋)·G + ⌊jG/w⌋. Samples outside [-½, N-½] do not count; a bin without any gives 0.
+
+    Args:
+        offset: ``Tensor[R, 2·classes, P, P]``, **x first**, then y: a bin moves by trans_std · offset · the RoI's size.
+            With several classes the output channels lie in as many equal groups, each with its own offsets.
+        group_size: G. 1 is plain deformable pooling (Faster R-CNN), h the position-sensitive one (R-FCN).
+        part_size: P, by default h.
+        sample_per_part: samples per bin and axis.
+
+    Returns:
+        ``Tensor[R, C / G², h, w]``. Differentiable in ``input`` and ``offset``, twice; not in the rounded boxes.
+
+    Example:
+        >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> boxes = torch.tensor([[0.0, 1.0, 1.0, 2.0, 2.0]])
+        >>> deform_ps_roi_pool(x, boxes, output_size=1, sample_per_part=2)
+        tensor([[[[5.]]]])
+        >>> right = torch.tensor([5.0, 0.0]).reshape(1, 2, 1, 1)  # 0.1 · 5 · a width of 2 = 1 cell
+        >>> deform_ps_roi_pool(x, boxes, right, output_size=1, sample_per_part=2)
+        tensor([[[[6.]]]])
+    """
+    size = pair(output_size)
+    maps, rois, _ = _read(input, boxes, spatial_scale)
+    part = size[0] if part_size is None else part_size
+    if min(group_size, part, sample_per_part) < 1:
         raise ValueError(
-            f"position-sensitive pooling to {size[0]}×{size[1]} needs a multiple of {bins} channels, "
-            f"but the input has {input.shape[1]}"
+            f"group_size, part_size and sample_per_part must be positive, not {(group_size, part, sample_per_part)}"
         )
-    return Channels(input.shape[1] // bins, bins, torch.arange(bins, device=input.device))
+    classes = 1
+    if offset is not None:
+        classes = offset.shape[1] // 2 if offset.ndim == 4 else 0
+        if classes < 1 or offset.shape != (rois.batch.shape[0], 2 * classes, part, part):
+            raise ValueError(
+                f"offset must be a Tensor[{rois.batch.shape[0]}, 2·classes, {part}, {part}], not {list(offset.shape)}"
+            )
+    grid = PartGrid(size, group_size, part, classes)
+    channels = grid.channels(input.shape[1], input.device)
+    cells = dataclasses.replace(rois, boxes=inclusive(rois.boxes)).on_maps([spatial_scale])
+    rows, cols = deform_ps_bins(cells, grid, sample_per_part, offset, trans_std)
+    parts = size[0] * size[1]
+    out = bin_pool(maps, rois, rows, cols, classes * parts, channels)  # [R, C / (G² · classes), classes · K]
+    return out.unflatten(2, (classes, parts)).transpose(1, 2).flatten(1, 2).unflatten(2, size)
 
 
 def _read(input: Tensor, boxes: Boxes, spatial_scale: Scale) -> tuple[list[Tensor], Rois, Tensor]:

@@ -34,6 +34,12 @@ def rounded(cells: Tensor) -> Geometry:
     return y, (h + 1).clamp(min=1), x, (w + 1).clamp(min=1)
 
 
+def warped(cells: Tensor) -> Geometry:
+    """RoI Warping: unshifted, a box whose corners are exchanged has no size."""
+    y, h, x, w = corners(cells)
+    return y, h.clamp(min=0), x, w.clamp(min=0)
+
+
 def axes(geometry: Geometry, bins: tuple[int, int], rule: str, samples: int = 0) -> tuple[Axis, Axis]:
     """A row axis and a column axis with one rule."""
     y, h, x, w = geometry
@@ -57,14 +63,14 @@ def bins(
         beta = (size / count)[:, None]
         starts.append(lo[:, None] + torch.arange(count, device=lo.device).to(lo.dtype) * beta)
         sizes.append(beta.expand(-1, count))
-    starts, sizes = list(_every_bin(*starts)), list(_every_bin(*sizes))
+    starts, sizes = list(every_bin(*starts)), list(every_bin(*sizes))
     if shift is not None:
         starts = [start + moved.reshape(-1) for start, moved in zip(starts, shift.unbind(1), strict=True)]
     rows, cols = (Axis(start, size, 1, rule, samples) for start, size in zip(starts, sizes, strict=True))
     return rows, cols
 
 
-def rounded_bins(cells: Tensor, grid: tuple[int, int], limits: tuple[Tensor, Tensor]) -> tuple[Axis, Axis]:
+def rounded_bins(cells: Tensor, grid: tuple[int, int], counts: tuple[Tensor, Tensor]) -> tuple[Axis, Axis]:
     """Position-sensitive RoI pooling (R-FCN): bins of whole cells, their ends clipped to [0, N - 1].
 
     Corners are rounded half away from zero, the last cell is not included, sides are at least 1 cell; so, as in the
@@ -73,24 +79,38 @@ def rounded_bins(cells: Tensor, grid: tuple[int, int], limits: tuple[Tensor, Ten
     Args:
         cells: ``Tensor[R, 4]``, boxes in feature cells.
         grid: (h, w).
-        limits: N - 1 of each RoI's map, down and across, ``Tensor[R]`` each.
+        counts: N of each RoI's map, rows and columns, ``Tensor[R]`` each.
     """
     y, height, x, width = corners(whole(cells))
-    firsts, counts = [], []
-    for lo, size, bins_, limit in ((y, height, grid[0], limits[0]), (x, width, grid[1], limits[1])):
+    firsts, lengths = [], []
+    for lo, size, bins_, count in ((y, height, grid[0], counts[0]), (x, width, grid[1], counts[1])):
         beta = (size.clamp(min=1) / bins_)[:, None]
         steps = torch.arange(bins_ + 1, device=lo.device).to(lo.dtype) * beta
-        last = limit.to(lo.dtype)[:, None]
+        last = (count - 1).to(lo.dtype)[:, None]
         first = torch.minimum((torch.floor(steps[:, :-1]) + lo[:, None]).clamp(min=0), last)
         stop = torch.minimum((torch.ceil(steps[:, 1:]) + lo[:, None]).clamp(min=0), last)
         firsts.append(first)
-        counts.append((stop - first).clamp(min=0))
-    first_y, first_x = _every_bin(*firsts)
-    count_y, count_x = _every_bin(*counts)
-    return Axis(first_y, count_y, 1, "cells"), Axis(first_x, count_x, 1, "cells")
+        lengths.append((stop - first).clamp(min=0))
+    first_y, first_x = every_bin(*firsts)
+    length_y, length_x = every_bin(*lengths)
+    return Axis(first_y, length_y, 1, "cells"), Axis(first_x, length_x, 1, "cells")
 
 
-def _every_bin(rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
-    """[R, h] and [R, w] as two [R·h·w]: each bin's row value and column value."""
+def whole_bins(cells: Tensor, grid: tuple[int, int]) -> tuple[Axis, Axis]:
+    """Average RoI Pooling's bins (``rounded``) as axes of R·h·w regions, whose starts can be moved by whole cells."""
+    y, height, x, width = rounded(cells)
+    firsts, lengths = [], []
+    for lo, size, bins_ in ((y, height, grid[0]), (x, width, grid[1])):
+        steps = torch.arange(bins_ + 1, device=lo.device).to(lo.dtype) * (size / bins_)[:, None]
+        first, stop = torch.floor(steps[:, :-1]), torch.ceil(steps[:, 1:])
+        firsts.append(first + lo[:, None])
+        lengths.append(stop - first)
+    first_y, first_x = every_bin(*firsts)
+    length_y, length_x = every_bin(*lengths)
+    return Axis(first_y, length_y, 1, "cells"), Axis(first_x, length_x, 1, "cells")
+
+
+def every_bin(rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+    """[R, h] and [R, w] as two [R·h·w]: the row value and the column value of each bin."""
     shape = (rows.shape[0], rows.shape[1], cols.shape[1])
     return rows[:, :, None].expand(shape).reshape(-1), cols[:, None, :].expand(shape).reshape(-1)

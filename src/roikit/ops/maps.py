@@ -41,3 +41,13 @@ def as_maps(features: Maps) -> list[Tensor]:
 def geometry_dtype(features: Tensor) -> torch.dtype:
     """Boxes and geometry are float32, for float64 features float64."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
+
+
+def cells_of(maps: Sequence[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers of rows and of columns of each RoI's own map: int64 ``Tensor[R]`` each."""
+    found = []
+    for axis in (2, 3):
+        sizes = [x.shape[axis] for x in maps]
+        alone = len(sizes) == 1
+        found.append(torch.full_like(level, sizes[0]) if alone else torch.tensor(sizes, device=level.device)[level])
+    return found[0], found[1]

@@ -2,8 +2,9 @@
 
 from ..ops.axis import Axis
 from .base import RegionWeights
+from .composed import Composed, Stacked
 from .selection import Selection
 from .separable import Separable
 from .shifted import ShiftedBins
 
-__all__ = ["Axis", "RegionWeights", "Selection", "Separable", "ShiftedBins"]
+__all__ = ["Axis", "Composed", "RegionWeights", "Selection", "Separable", "ShiftedBins", "Stacked"]

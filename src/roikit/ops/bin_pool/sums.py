@@ -163,7 +163,7 @@ class BinSums:
         base = np.ascontiguousarray(bins.base.numpy())
         for at, x in enumerate(maps):
             images, channels, height, across = x.shape
-            source = by_step(x, bins.step).reshape(images, -1)
+            source = by_step(x, bins.step).reshape(images, height * across * channels)
             strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
             cells, limit = (across, height) if axis == 0 else (height, across)
             here = np.clip(main, 0, limit)  # taps made for several levels are as wide as the widest map

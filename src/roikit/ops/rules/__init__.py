@@ -14,8 +14,15 @@ A rule is a module with two forms of one formula:
 its place in ``RULES``: append, never reorder, and add its ``fill`` to ``kernels.py``.
 """
 
-from . import cells, cells_floor, hat, integral
+from . import adaptive, cells, cells_floor, edge, hat, integral
 
-RULES = {"hat": hat, "integral": integral, "cells": cells, "cells_floor": cells_floor}
+RULES = {
+    "hat": hat,
+    "integral": integral,
+    "cells": cells,
+    "cells_floor": cells_floor,
+    "edge": edge,
+    "adaptive": adaptive,
+}
 NUMBERS = {name: number for number, name in enumerate(RULES)}
 NAMES = tuple(RULES)

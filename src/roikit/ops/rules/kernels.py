@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .. import jit
-from . import cells, cells_floor, hat, integral
+from . import adaptive, cells, cells_floor, edge, hat, integral
 
 _hat, _integral = jit.helper(hat.fill), jit.helper(integral.fill)
 _cells, _cells_floor = jit.helper(cells.fill), jit.helper(cells_floor.fill)
+_edge, _adaptive = jit.helper(edge.fill), jit.helper(adaptive.fill)
 
 
 @jit.helper
@@ -18,7 +19,11 @@ def fill(rule, lo, beta, near, far, samples, cells, index, weight):
         return _integral(lo, beta, near, far, samples, cells, index, weight)
     if rule == 2:
         return _cells(lo, beta, near, far, samples, cells, index, weight)
-    return _cells_floor(lo, beta, near, far, samples, cells, index, weight)
+    if rule == 3:
+        return _cells_floor(lo, beta, near, far, samples, cells, index, weight)
+    if rule == 4:
+        return _edge(lo, beta, near, far, samples, cells, index, weight)
+    return _adaptive(lo, beta, near, far, samples, cells, index, weight)
 
 
 def capacity(bins_samples: int, cells: int) -> int:

@@ -1,0 +1,1 @@
+"""Layers that several extractors and detectors are built of."""

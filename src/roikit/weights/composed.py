@@ -1,0 +1,55 @@
+"""Weights made of other weights: parts that are mixtures of already sampled bins, and several grids side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ..ops.maps import Maps
+from .base import RegionWeights
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed(RegionWeights):
+    """Each part is a mixture of the bins of a grid that is sampled first: w = outer @ inner.
+
+    Args:
+        outer: ``Tensor[R, N, K]``, how much each of K sampled bins counts in each of N parts.
+        inner: the weights of the K bins.
+        grid: (h, w) of the parts, N = h·w.
+        sampled, source: the bins ``Tensor[R, C, …]`` (K in all) that choosing ``outer`` has already sampled, and the
+            features they were sampled from: of ``source``, ``pool`` does not sample them again.
+    """
+
+    outer: Tensor
+    inner: RegionWeights
+    grid: tuple[int, int]
+    sampled: Tensor | None = None
+    source: Maps | None = None
+
+    def pool(self, features: Maps) -> Tensor:
+        known = self.sampled is not None and features is self.source
+        sampled = self.sampled if known else self.inner.pool(features)
+        mixed = torch.einsum("rnk,rck->rcn", self.outer.to(sampled.dtype), sampled.flatten(2))  # type: ignore[union-attr]
+        return mixed.unflatten(2, self.grid)
+
+    def dense(self, height: int, width: int) -> Tensor:
+        inner = self.inner.dense(height, width)
+        return torch.einsum("rnk,rgkvu->rgnvu", self.outer.to(inner.dtype), inner)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacked(RegionWeights):
+    """The parts of several weights, one after the other, as a column: ``Tensor[R, C, K, 1]`` (spatial pyramids)."""
+
+    levels: tuple[RegionWeights, ...]
+
+    def pool(self, features: Maps) -> Tensor:
+        return torch.cat([level.pool(features).flatten(2) for level in self.levels], 2).unsqueeze(3)
+
+    def dense(self, height: int, width: int) -> Tensor:
+        found = [level.dense(height, width) for level in self.levels]
+        groups = max(d.shape[1] for d in found)
+        return torch.cat([d.expand(-1, groups, -1, -1, -1) for d in found], 2)
