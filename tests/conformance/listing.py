@@ -21,6 +21,7 @@ from roikit.extractors import (
     CenterPool,
     DeformPSRoIPool,
     DeformRoIPool,
+    GrammarPool,
     MaskedRoIPool,
     ModulatedDeformRoIPool,
     PartDeformRoIPool,
@@ -49,6 +50,7 @@ class Variant:
         sums_to_one: law 2 holds for RoIs inside the map (False: masked, modulated, taps beyond the border dropped).
         bounded: a value lies between the least and the largest of the features and 0 (False: with a penalty).
         extras: the method's further arguments, made of the boxes ``Tensor[R, 4]`` and the output size.
+        parameter_gradients: law 3 holds for parameters (False: a choice that has no derivative hangs on them).
     """
 
     kind: type[RegionExtractor]
@@ -56,6 +58,7 @@ class Variant:
     sums_to_one: bool = True
     bounded: bool = True
     extras: Callable[[torch.Tensor, tuple[int, int]], dict[str, Any]] | None = None
+    parameter_gradients: bool = True
 
     def _takes(self, name: str) -> bool:
         return name in inspect.signature(self.kind).parameters
@@ -168,6 +171,9 @@ VARIANTS = [
     Variant(PSRoIAlign, {"sampling_ratio": 0}),
     Variant(DeformPSRoIPool),
     Variant(DeformPSRoIPool, {"group_size": 2, "part_size": 2, "samples": 2, "classes": 5}),
+    # The gradient of the default, straight through the best tree, is by design not that of its values.
+    Variant(GrammarPool, {"straight_through": False}, parameter_gradients=False),
+    Variant(GrammarPool, {"tree": "soft"}),
 ]
 
 _SEEN = {variant.kind for variant in VARIANTS}

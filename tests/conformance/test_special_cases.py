@@ -16,6 +16,7 @@ from roikit.extractors import (
     CenterPool,
     DeformPSRoIPool,
     DeformRoIPool,
+    GrammarPool,
     MaskedRoIPool,
     ModulatedDeformRoIPool,
     PartDeformRoIPool,
@@ -263,7 +264,29 @@ def classes_with_equal_offsets_are_one_class(x, rng):
     assert torch.equal(one(x, boxes, SCALE), two(x, boxes, SCALE))
 
 
+def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
+    """Single cells: RoI Align itself. The whole grid: its mean. Rows: the mean of each."""
+    boxes, pool = rois(rng), GrammarPool(5, (3, 2)).double()
+    align = RoIAlign((3, 2))(x, boxes, SCALE)
+    order = [(1, 1), (1, 2), (2, 1), (3, 1), (2, 2), (3, 2)]  # by area
+    for shape, expected in {
+        (1, 1): align,
+        (3, 2): align.mean((2, 3), keepdim=True).expand_as(align),
+        (1, 2): align.mean(3, keepdim=True).expand_as(align),
+        (3, 1): align.mean(2, keepdim=True).expand_as(align),
+    }.items():
+        with torch.no_grad():
+            pool.score.weight.zero_()
+            pool.score.bias.zero_()
+            pool.score.bias[order.index(shape)] = 1.0
+        close(pool(x, boxes, SCALE), expected)
+        cold = GrammarPool(5, (3, 2), "soft", temperature=1e-3).double()
+        cold.load_state_dict(pool.state_dict())
+        close(cold(x, boxes, SCALE), expected)
+
+
 CASES = {
+    GrammarPool: [a_grammar_that_prefers_one_shape_is_pooling_at_that_grid],
     AdaptiveRoIAlign: [adaptive_of_bins_of_one_cell_is_a_crop, adaptive_of_small_bins_is_one_bilinear_sample],
     RoIWarp: [warp_of_bins_of_one_cell_is_a_crop, warp_is_align_with_one_sample_half_a_bin_earlier],
     CenterPool: [the_centre_is_align_with_one_sample, the_nearest_centre_is_the_cell_it_lies_in],

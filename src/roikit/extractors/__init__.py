@@ -6,6 +6,7 @@ from .base import RegionExtractor
 from .center_pool import CenterPool
 from .deform_ps_roi_pool import DeformPSRoIPool
 from .deform_roi_pool import DeformRoIPool, ModulatedDeformRoIPool
+from .grammar_pool import GrammarPool
 from .masked_roi_pool import MaskedRoIPool
 from .part_deform_roi_pool import PartDeformRoIPool
 from .pr_roi_pool import PrRoIPool
@@ -30,6 +31,7 @@ EXTRACTORS: tuple[type[RegionExtractor], ...] = (
     PSRoIPool,
     PSRoIAlign,
     DeformPSRoIPool,
+    GrammarPool,
 )
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "CenterPool",
     "DeformPSRoIPool",
     "DeformRoIPool",
+    "GrammarPool",
     "MaskedRoIPool",
     "ModulatedDeformRoIPool",
     "PSRoIAlign",

@@ -7,7 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..ops.maps import Maps
+from ..ops.exact import exact
+from ..ops.maps import Maps, as_maps, geometry_dtype
 from .base import RegionWeights
 
 
@@ -19,8 +20,8 @@ class Composed(RegionWeights):
         outer: ``Tensor[R, N, K]``, how much each of K sampled bins counts in each of N parts.
         inner: the weights of the K bins.
         grid: (h, w) of the parts, N = h·w.
-        sampled, source: the bins ``Tensor[R, C, …]`` (K in all) that choosing ``outer`` has already sampled, and the
-            features they were sampled from: of ``source``, ``pool`` does not sample them again.
+        sampled, source: the bins ``Tensor[R, C, …]`` (K in all, no half type) that choosing ``outer`` has already
+            sampled, and the features they were sampled from: of ``source``, ``pool`` does not sample them again.
     """
 
     outer: Tensor
@@ -30,10 +31,17 @@ class Composed(RegionWeights):
     source: Maps | None = None
 
     def pool(self, features: Maps) -> Tensor:
-        known = self.sampled is not None and features is self.source
-        sampled = self.sampled if known else self.inner.pool(features)
-        mixed = torch.einsum("rnk,rck->rcn", self.outer.to(sampled.dtype), sampled.flatten(2))  # type: ignore[union-attr]
-        return mixed.unflatten(2, self.grid)
+        maps = as_maps(features)
+        if self.sampled is not None and features is self.source:
+            sampled = self.sampled
+        else:
+            sampled = self.inner.pool([x.to(geometry_dtype(x)) for x in maps])  # half types are rounded once, below
+        return self._mix(self.outer.to(sampled.dtype), sampled.flatten(2)).to(maps[0].dtype).unflatten(2, self.grid)
+
+    @staticmethod
+    @exact
+    def _mix(outer: Tensor, sampled: Tensor) -> Tensor:
+        return torch.einsum("rnk,rck->rcn", outer, sampled)
 
     def dense(self, height: int, width: int) -> Tensor:
         inner = self.inner.dense(height, width)
