@@ -22,6 +22,7 @@ from roikit.extractors import (
     DeformPSRoIPool,
     DeformRoIPool,
     GrammarPool,
+    LearnedRegionFeatures,
     MaskedRoIPool,
     ModulatedDeformRoIPool,
     PartDeformRoIPool,
@@ -140,6 +141,8 @@ def some_masks(boxes: torch.Tensor, grid: tuple[int, int]) -> dict[str, Any]:
     return {"masks": factors.reshape(-1, *grid)}
 
 
+SMALL = {"embed_dim": 16, "geometry_dim": 8}
+
 VARIANTS = [
     Variant(RoIPool),
     Variant(RoIPool, {"rounding": "floor"}),
@@ -170,6 +173,10 @@ VARIANTS = [
     Variant(PSRoIAlign),
     Variant(PSRoIAlign, {"sampling_ratio": 0}),
     Variant(DeformPSRoIPool),
+    Variant(LearnedRegionFeatures, SMALL),
+    Variant(LearnedRegionFeatures, {**SMALL, "max_inside": None, "max_outside": None}),
+    Variant(LearnedRegionFeatures, {**SMALL, "support": "2x", "max_inside": 4, "max_outside": 9}),
+    Variant(LearnedRegionFeatures, {"support": "roi", "max_inside": None, "geometry": False}),
     Variant(DeformPSRoIPool, {"group_size": 2, "part_size": 2, "samples": 2, "classes": 5}),
     # The gradient of the default, straight through the best tree, is by design not that of its values.
     Variant(GrammarPool, {"straight_through": False}, parameter_gradients=False),

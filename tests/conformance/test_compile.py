@@ -188,7 +188,18 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
         given = [t.clone().requires_grad_() for t in tensors]
         return given[0] if len(given) == 1 else given
 
+    # Attention: 3 parts, some regions on the whole grid and some on none, one of them without cells of its own.
+    biases = [torch.randn(2, 3, *x.shape[2:], generator=rng, dtype=dtype) for x in maps]
+    logits = [torch.randn(4, 3, count, generator=rng, dtype=dtype) for count in (13, 17)]
+    table = torch.tensor([[1, 4, 2, 6, 2, 3, 3], [0, 5, 0, 7, 1, 2, 0], [0, 0, 0, 0, 1, 1, 2], [2, 3, 4, 5, 1, 1, 1]])
+    read = (wanted(*maps), wanted(*biases), *wanted(*logits), batch, level, table)
+    attention_grad = torch.randn(4, 3, 5, generator=rng, dtype=dtype)
+    toward = [torch.randn(t.shape, generator=rng, dtype=dtype) for t in (*logits, *maps, *biases)]
+
     return {
+        "attention_pool": read,
+        "attention_backward": (wanted(attention_grad), *read),
+        "attention_second": (attention_grad, toward, maps, biases, *logits, batch, level, table),
         "grid_pool": (wanted(*maps), *axes),
         "grid_spread": (wanted(grad), *axes, shapes, False),
         "tap_pool": (wanted(*maps), *wanted(*taps), *fixed),

@@ -5,9 +5,13 @@ The independent oracles of the methods are in ``tests/ops``.
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+
 import pytest
 import torch
 from listing import SCALE, every, features, rois
+from lrf_cases import LRF_CASES
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from roikit.extractors import (
@@ -17,6 +21,7 @@ from roikit.extractors import (
     DeformPSRoIPool,
     DeformRoIPool,
     GrammarPool,
+    LearnedRegionFeatures,
     MaskedRoIPool,
     ModulatedDeformRoIPool,
     PartDeformRoIPool,
@@ -286,6 +291,7 @@ def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
 
 
 CASES = {
+    LearnedRegionFeatures: LRF_CASES,
     GrammarPool: [a_grammar_that_prefers_one_shape_is_pooling_at_that_grid],
     AdaptiveRoIAlign: [adaptive_of_bins_of_one_cell_is_a_crop, adaptive_of_small_bins_is_one_bilinear_sample],
     RoIWarp: [warp_of_bins_of_one_cell_is_a_crop, warp_is_align_with_one_sample_half_a_bin_earlier],
@@ -342,3 +348,16 @@ def test_law_8_constant_features_give_that_constant(variant, rng):
     x = torch.full_like(variant.features(rng), 0.7)
     out = extractor(x, rois(rng, inside=True), SCALE)
     torch.testing.assert_close(out, torch.full_like(out, 0.7), rtol=0, atol=1e-13)
+
+
+@every
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_law_8_expand_is_an_area_factor_about_the_centre(variant, factor, rng):
+    if "expand" not in inspect.signature(variant.kind).parameters:
+        return
+    x, side = variant.features(rng), factor**0.5
+    box = torch.tensor([[2.0, 3.0, 8.0, 7.0]], dtype=torch.float64)
+    grown = torch.tensor([[5 - 3 * side, 5 - 2 * side, 5 + 3 * side, 5 + 2 * side]], dtype=torch.float64)
+    boxes, grown = ([one, torch.zeros(0, 4, dtype=torch.float64)] for one in (box, grown))
+    plain, wide = (replace(variant, arguments={**variant.arguments, "expand": e}) for e in (1.0, factor))
+    close(wide.make(given=False)(x, boxes), plain.make(given=False)(x, grown))

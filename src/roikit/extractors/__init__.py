@@ -7,6 +7,7 @@ from .center_pool import CenterPool
 from .deform_ps_roi_pool import DeformPSRoIPool
 from .deform_roi_pool import DeformRoIPool, ModulatedDeformRoIPool
 from .grammar_pool import GrammarPool
+from .learned_region_features import LearnedRegionFeatures
 from .masked_roi_pool import MaskedRoIPool
 from .part_deform_roi_pool import PartDeformRoIPool
 from .pr_roi_pool import PrRoIPool
@@ -31,6 +32,7 @@ EXTRACTORS: tuple[type[RegionExtractor], ...] = (
     PSRoIPool,
     PSRoIAlign,
     DeformPSRoIPool,
+    LearnedRegionFeatures,
     GrammarPool,
 )
 
@@ -41,6 +43,7 @@ __all__ = [
     "DeformPSRoIPool",
     "DeformRoIPool",
     "GrammarPool",
+    "LearnedRegionFeatures",
     "MaskedRoIPool",
     "ModulatedDeformRoIPool",
     "PSRoIAlign",
