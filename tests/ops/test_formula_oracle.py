@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import formulas
+import formulas_moving
 import pytest
 import torch
 
 import roikit
 from roikit import ops
-from roikit.extractors import EXTRACTORS
+
+PENALTY = float(roikit.PartDeformRoIPool(1, 2, 0.03).double().penalty)  # 0.03 as its parameter has it, in float32
 
 CASES = {
     "RoIAlign": (lambda g: roikit.RoIAlign(g, 2), lambda x, b, g: formulas.roi_align(x, b, g, 2, True)),
@@ -22,6 +24,13 @@ CASES = {
         lambda x, b, g: formulas.roi_align(x, b, g, -1, False),
     ),
     "PrRoIPool": (roikit.PrRoIPool, formulas.prroi_pool),
+    "AdaptiveRoIAlign": (roikit.AdaptiveRoIAlign, formulas_moving.adaptive),
+    "RoIWarp": (roikit.RoIWarp, lambda x, b, g: formulas_moving.warp(x, b, g, False)),
+    "RoIWarp-rounding": (lambda g: roikit.RoIWarp(g, True), lambda x, b, g: formulas_moving.warp(x, b, g, True)),
+    "PartDeformRoIPool": (
+        lambda g: roikit.PartDeformRoIPool(g, 2, 0.03).double(),
+        lambda x, b, g: formulas_moving.part_deform(x, b, g, 2, PENALTY),
+    ),
 }
 for _mode in ("max", "average"):
     for _rounding in ("caffe", "floor"):
@@ -58,13 +67,3 @@ def test_prroi_pool_functional_form(rng):
     expected = torch.tensor(formulas.prroi_pool(x[0, 0].tolist(), box, (2, 3)), dtype=torch.float64)
     found = ops.prroi_pool(x, torch.tensor([[0.0, *box]], dtype=torch.float64), (2, 3))
     torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize("factor", [2.0, 0.5])
-def test_expand_is_an_area_factor_about_the_centre(factor, rng):
-    x = torch.rand(1, 2, 9, 11, generator=rng, dtype=torch.float64)
-    side = factor**0.5
-    box = torch.tensor([[2.0, 3.0, 8.0, 7.0]], dtype=torch.float64)
-    grown = torch.tensor([[5 - 3 * side, 5 - 2 * side, 5 + 3 * side, 5 + 2 * side]], dtype=torch.float64)
-    for kind in EXTRACTORS:
-        torch.testing.assert_close(kind(3, expand=factor)(x, [box]), kind(3)(x, [grown]), rtol=0, atol=1e-13)
