@@ -52,7 +52,7 @@ class Rois:
         """
         if isinstance(boxes, Rois):
             rois = boxes
-            _check_shape(rois.boxes, 4, "Rois.boxes")
+            check_shape(rois.boxes, 4, "Rois.boxes")
             for name, index in (("batch", rois.batch), ("level", rois.level)):
                 if index.shape != rois.boxes.shape[:1] or index.dtype != torch.int64:
                     raise ValueError(
@@ -60,11 +60,11 @@ class Rois:
                         f"but it is {index.dtype} {list(index.shape)}"
                     )
         elif isinstance(boxes, Tensor):
-            _check_shape(
+            check_shape(
                 boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image"
             )
             if checkable(boxes) and not bool(torch.isfinite(boxes[:, 0]).all()):
-                _raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
+                raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
             batch = boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
         elif isinstance(boxes, Sequence):
@@ -74,7 +74,7 @@ class Rois:
                     "give one Tensor[N, 4] per image (an empty one where there is no box)"
                 )
             for i, one in enumerate(boxes):
-                _check_shape(one, 4, f"boxes[{i}]")
+                check_shape(one, 4, f"boxes[{i}]")
             batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(boxes)])
             rois = Rois(torch.cat(list(boxes)), batch, torch.zeros_like(batch))
         else:
@@ -92,14 +92,14 @@ class Rois:
         if not checkable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
             return
         if not bool(torch.isfinite(self.boxes).all()):
-            _raise_first(
+            raise_first(
                 ~torch.isfinite(self.boxes).all(1), self.boxes, "has a NaN or infinite coordinate: drop or repair it"
             )
         for name, index, size in (("batch", self.batch, batch_size), ("level", self.level, levels)):
             low, high = torch.aminmax(index)
             if int(low) < 0 or int(high) >= size:
                 wrong = (index < 0) | (index >= size)
-                _raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
+                raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
 
     def in_dtype(self, dtype: torch.dtype, device: torch.device) -> Rois:
         """The same RoIs with boxes in ``dtype``, on ``device``."""
@@ -179,7 +179,7 @@ def assign_levels(
     return level if len(distinct) == len(means) else level.new_tensor([means.index(mean) for mean in distinct])[level]
 
 
-def _check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1, y1, x2, y2)") -> None:
+def check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1, y1, x2, y2)") -> None:
     if not isinstance(boxes, Tensor):
         raise ValueError(f"{name} must be a tensor, not {type(boxes).__name__}")
     if boxes.ndim != 2 or boxes.shape[1] != columns:
@@ -188,6 +188,6 @@ def _check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x
         raise ValueError(f"{name} must be floating point, but it is {boxes.dtype}: convert it with .float()")
 
 
-def _raise_first(wrong: Tensor, values: Tensor, what: str) -> None:
+def raise_first(wrong: Tensor, values: Tensor, what: str) -> None:
     first = int(wrong.nonzero()[0])
     raise ValueError(f"RoI {first}: {values[first].tolist()} {what} ({int(wrong.sum())} such RoIs)")

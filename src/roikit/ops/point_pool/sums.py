@@ -1,0 +1,180 @@
+"""The four sums of ``reference.py`` on the backend of the tensors' device, half types widened and results narrowed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import backend, indices, memory
+from ..maps import cells_of
+from ..trilinear import is_channels_last
+from . import reference
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type sums are made in: half types are widened to float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def taps(points: Tensor, weights: Tensor, cells: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Each sample as a low cell, two row taps (its weight is in them) and two column taps.
+
+    A sample < -1 or > N on either axis has row taps 0; otherwise it is moved onto [0, N - 1].
+
+    Args:
+        points: ``Tensor[R, K, P, 2]``, (y, x) in feature cells; the value of cell u lies at u.
+        weights: ``Tensor[R, K, P]``.
+        cells: the numbers of rows and of columns of each RoI's own map, ``Tensor[R]`` each.
+
+    Returns:
+        rows and cols ``Tensor[R, K, P, 2]``, differentiable, and low ``Tensor[R, K, P, 2]`` int32, (row, column).
+    """
+    found, lows = [], []
+    counted: Any = True
+    for at, count in zip(points.unbind(-1), cells, strict=True):
+        n = count.to(at.dtype)[:, None, None]
+        counted = counted & ~((at < -1) | (at > n))
+        at = torch.minimum(at.clamp(min=0), n - 1)
+        low = torch.floor(at.detach()).nan_to_num(0.0)
+        part = (at - low) * (low < n - 1).to(at.dtype)  # on the last cell: its value, which does not change any more
+        found.append(torch.stack([1 - part, part], -1))
+        lows.append(low)
+    rows, cols = found
+    share = weights * counted.to(weights.dtype)
+    return share[..., None] * rows, cols, torch.stack(lows, -1).to(torch.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """The samples of K bins of each of R RoIs: points [R, K, P, 2] with weights [R, K, P]; or taps and low cells."""
+
+    batch: Tensor
+    level: Tensor
+    points: Tensor | None = None
+    weights: Tensor | None = None
+    rows: Tensor | None = None
+    cols: Tensor | None = None
+    low: Tensor | None = None
+
+    def explicit(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Row taps, column taps and low cells, for maps of these sizes."""
+        if self.points is None or self.weights is None:
+            assert self.rows is not None and self.cols is not None and self.low is not None
+            return self.rows, self.cols, self.low
+        return taps(self.points, self.weights, cells_of(maps, self.level))
+
+    def arguments(self) -> tuple:
+        """The part of the kernels' arguments that says the samples."""
+        given = (self.points, self.weights, self.rows, self.cols, self.low)
+        kind = next(t.dtype for t in given if t is not None)
+        like = {3: np.empty((0, 0, 0), memory.NUMPY[kind]), 4: np.empty((0, 0, 0, 0), memory.NUMPY[kind])}
+        arrays = []
+        for tensor, dims in zip(given, (4, 3, 4, 4, 4), strict=True):
+            arrays.append(like[dims] if tensor is None else np.ascontiguousarray(tensor.detach().numpy()))
+        if self.low is None:
+            arrays[4] = np.empty((0, 0, 0, 0), np.int32)
+        return (self.low is not None, *arrays)
+
+
+def points_and_weights(given: Sequence[Tensor], fixed: Sequence[Tensor]) -> Samples:
+    """``Samples`` of an operator that takes points."""
+    batch, level, points, weights = fixed
+    return Samples(batch, level, points=points, weights=weights)
+
+
+def taps_and_cells(given: Sequence[Tensor], fixed: Sequence[Tensor]) -> Samples:
+    """``Samples`` of an operator that takes taps."""
+    batch, level, low = fixed
+    rows, cols = given
+    return Samples(batch, level, rows=rows, cols=cols, low=low)
+
+
+class PointSums:
+    """``ops.trilinear.Sums`` for free points. ``read`` turns an operator's arguments into ``Samples``."""
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+    def pooled_like(self, maps, fixed, numbers):
+        count, bins = fixed[2].shape[:2]  # of the points, or of the low cells
+        channels = maps[0].shape[1]
+        if is_channels_last(maps[0]):
+            return maps[0].new_empty(count, bins, channels).transpose(1, 2)
+        return maps[0].new_empty(count, channels, bins)
+
+    def taps_like(self, other, fixed, axis, width):
+        return other.new_empty(other.shape)
+
+    def pool(self, maps, taps, fixed, numbers):
+        samples, dtype = self.read(taps, fixed), maps[0].dtype
+        (count, bins), channels = fixed[2].shape[:2], maps[0].shape[1]
+        indices.check(samples.batch, samples.level, maps[0].shape[0], len(maps))
+        last = is_channels_last(maps[0])
+        if not _numba(maps[0]) or not channels:
+            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(maps)]
+            out = reference.pool([x.to(wide(dtype)) for x in maps], samples.batch, samples.level, *given).to(dtype)
+            return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
+        from .. import layout, threads
+        from . import cpu
+
+        out = memory.empty((count, bins, channels) if last else (count, channels, bins), wide(dtype))
+        where = (samples.batch.numpy(), samples.level.numpy())
+        arguments = samples.arguments()
+        for at, x in enumerate(maps):
+            with layout.borrowed(x) as source:
+                threads.split(cpu.pool, count, source, *where, at, *arguments, last, out.numpy(), grain=4)
+        out = out.transpose(1, 2) if last else out
+        return out if out.dtype == dtype else out.to(dtype)
+
+    def spread(self, grad, taps, fixed, numbers, shapes, last):
+        samples, dtype = self.read(taps, fixed), grad.dtype
+        indices.check(samples.batch, samples.level, shapes[0][0], len(shapes))
+        form = torch.channels_last if last else torch.contiguous_format
+        if not _numba(grad) or not grad.shape[1]:
+            maps = [grad.new_empty(0).expand(0, 0, *shape[2:]) for shape in shapes]  # only their sizes are asked for
+            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(maps)]
+            found = reference.spread(grad.to(wide(dtype)), samples.batch, samples.level, *given, shapes)
+            return [m.to(dtype).contiguous(memory_format=form) for m in found]
+        from .. import threads
+        from . import cpu
+
+        source = grad.detach().to(wide(dtype)).transpose(1, 2).contiguous().numpy()
+        where = (samples.batch.numpy(), samples.level.numpy())
+        arguments = samples.arguments()
+        maps = []
+        for at, (images, channels, height, width) in enumerate(shapes):
+            out = memory.empty((images, height, width, channels), wide(dtype))
+            block = min(channels, cpu.BLOCK)
+            pairs = images * -(-channels // block)
+            threads.split(cpu.spread, pairs, source, *where, at, *arguments, block, out.numpy())
+            maps.append(out.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=form))
+        return maps
+
+    def grad_taps(self, maps, other, grad, fixed, numbers, axis, width):
+        samples = self.read((other, other), fixed)
+        indices.check(samples.batch, samples.level, maps[0].shape[0], len(maps))
+        sums = wide(grad.dtype)
+        if not _numba(grad) or not grad.shape[1]:
+            given = ([x.to(sums) for x in maps], grad.to(sums), samples.batch, samples.level, other.to(sums))
+            return reference.grad_rows(*given, samples.low, axis == 1)
+        from .. import layout, threads
+        from . import cpu
+
+        out = memory.empty(other.shape, sums)
+        upstream = grad.detach().to(sums).transpose(1, 2).contiguous().numpy()
+        arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (other, samples.low)]
+        where = (samples.batch.numpy(), samples.level.numpy())
+        for at, x in enumerate(maps):
+            with layout.borrowed(x) as source:
+                given = (source, upstream, *where, at, axis, *arrays, out.numpy())
+                threads.split(cpu.grad_taps, grad.shape[0], *given, grain=2)
+        return out
+
+
+def _numba(x: Tensor) -> bool:
+    return backend.choose(x.device) == "numba"

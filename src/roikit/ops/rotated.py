@@ -1,0 +1,236 @@
+"""Rotated boxes (cx, cy, w, h, θ): formats, validation, and their sample points.
+
+Centre and sides are in continuous image pixels, θ in radians, counter-clockwise as one sees the image (y points down).
+A point at (u, v) of the box's own frame, u along the width and v along the height, lies in the image at
+
+    x = cx + u·cosθ + v·sinθ,    y = cy + v·cosθ - u·sinθ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..boxes import Rois, Scale, check_shape, checkable, raise_first, scale_pair
+
+Boxes = Tensor | Sequence[Tensor] | Rois
+
+ROW = "(cx, cy, w, h, θ)"
+MOST = 2**25  # sample points of one call; with their taps they take about 2 GB
+
+
+def of_boxes(boxes: Tensor) -> Tensor:
+    """``Tensor[R, 4]`` (x1, y1, x2, y2) as rotated boxes ``Tensor[R, 5]`` with θ = 0."""
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, torch.zeros_like(x1)], 1)
+
+
+def enclosing(rotated: Tensor) -> Tensor:
+    """The upright boxes ``Tensor[R, 4]`` around rotated ones ``Tensor[R, 5]``."""
+    cx, cy, w, h, angle = rotated.unbind(1)
+    cos, sin = angle.cos().abs(), angle.sin().abs()
+    across, down = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
+    return torch.stack([cx - across, cy - down, cx + across, cy + down], 1)
+
+
+def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, levels: int) -> tuple[Rois, Tensor]:
+    """Read rotated boxes in any of their formats, and check them.
+
+    Args:
+        rotated: ``Tensor[R, 6]`` with rows (batch index, cx, cy, w, h, θ); a list of ``Tensor[N_i, 5]``, one per image;
+            or, where ``boxes`` say the image, ``Tensor[R, 5]``.
+        boxes: the same RoIs as upright boxes (they say the images, and as ``Rois`` the levels), or ``None``.
+        images, levels: of the features.
+
+    Returns:
+        The RoIs, and ``Tensor[R, 5]``.
+
+    Raises:
+        ValueError: a wrong shape or dtype, a value that is not finite, a negative side, images that disagree with those
+            of the boxes.
+    """
+    name = "rotated_boxes"
+    batch = None
+    if isinstance(rotated, Tensor) and rotated.ndim == 2 and rotated.shape[1] == 5 and boxes is not None:
+        check_shape(rotated, 5, name, f"rows {ROW}")
+        table = rotated
+    elif isinstance(rotated, Tensor):
+        meaning = f"rows (batch index, cx, cy, w, h, θ); or pass a list with one [N, 5] per image, rows {ROW}"
+        check_shape(rotated, 6, name, meaning)
+        if checkable(rotated):
+            _refuse(~torch.isfinite(rotated[:, 0]), rotated, "has a batch index that is not finite")
+        batch, table = rotated[:, 0].to(torch.int64), rotated[:, 1:]
+    elif isinstance(rotated, Sequence) and not isinstance(rotated, str):
+        if len(rotated) != images:
+            raise ValueError(
+                f"{name} is a list of {len(rotated)} tensors but the features hold {images} images: "
+                "give one Tensor[N, 5] per image (an empty one where there is no box)"
+            )
+        for i, one in enumerate(rotated):
+            check_shape(one, 5, f"{name}[{i}]", f"rows {ROW}")
+        batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(rotated)])
+        table = torch.cat(list(rotated))
+    else:
+        raise ValueError(f"{name} must be a Tensor[R, 6] or a list of Tensor[N, 5], not {type(rotated).__name__}")
+    rois = None if boxes is None else Rois.of(boxes, images, levels)  # whose errors come first
+    if checkable(table):
+        _refuse(~torch.isfinite(table).all(1), table, "has a NaN or infinite value: drop or repair it")
+        _refuse((table[:, 2:4] < 0).any(1), table, "has a negative width or height: a box is turned by its angle")
+    else:  # one value that is not finite makes its box NaN, and so its features
+        table = table + (table.detach() * 0).sum(1, keepdim=True)
+    if rois is None:
+        assert batch is not None
+        if levels > 1:
+            raise ValueError("several feature maps need to know each RoI's level: give boxes too, as Rois")
+        return Rois.of(Rois(enclosing(table), batch, torch.zeros_like(batch)), images), table
+    if table.shape[0] != rois.batch.shape[0]:
+        raise ValueError(
+            f"{name} has {table.shape[0]} rows and boxes has {rois.batch.shape[0]}: one each for every RoI"
+        )
+    if batch is not None and checkable(batch):
+        _refuse(batch != rois.batch, batch, f"is its batch index in {name}, and boxes say another image")
+    return rois, table
+
+
+def _refuse(wrong: Tensor, values: Tensor, what: str) -> None:
+    if bool(wrong.any()):
+        raise_first(wrong, values, what)
+
+
+def scales_of(scales: Sequence[Scale], level: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Feature cells per image pixel of each RoI's own level, down and across: ``Tensor[R]`` each."""
+    table = like.new_tensor([scale_pair(scale) for scale in scales])
+    chosen = table[level] if len(scales) > 1 else table.expand(level.shape[0], 2)
+    return chosen[:, 0], chosen[:, 1]
+
+
+def points(
+    rotated: Tensor,
+    scales: tuple[Tensor, Tensor],
+    cells: tuple[Tensor, Tensor],
+    grid: tuple[int, int],
+    sampling_ratio: int,
+    shift: float = 0.5,
+) -> tuple[Tensor, Tensor]:
+    """The S×S sample points of each bin of rotated boxes, and their weights.
+
+    Args:
+        rotated: ``Tensor[R, 5]`` in image pixels.
+        scales: feature cells per pixel, down and across, ``Tensor[R]`` each.
+        cells: rows and columns of each RoI's map, ``Tensor[R]`` each (adaptive sampling leaves out what is off the map).
+        grid: (h, w).
+        sampling_ratio: S; ≤ 0 is adaptive: ⌈bin size in cells⌉, per RoI and axis.
+        shift: of the pixel model: -½ cell.
+
+    Returns:
+        points ``Tensor[R, K, P, 2]``, (y, x) in feature cells, and weights ``Tensor[R, K, P]``.
+    """
+    cx, cy, w, h, angle = rotated.unbind(1)
+    cos, sin = angle.cos(), angle.sin()
+    down, across = scales
+    (rows, cols), count = grid, rotated.shape[0]
+    if sampling_ratio > 0:
+        each = torch.arange(sampling_ratio, device=w.device)
+        v = _along(h, rows, each.repeat_interleave(sampling_ratio), float(sampling_ratio))
+        u = _along(w, cols, each.repeat(sampling_ratio), float(sampling_ratio))
+        share = torch.full_like(w, 1.0 / sampling_ratio**2).detach()[:, None, None].expand(-1, rows * cols, u.shape[2])
+    else:
+        v, u, share = _adaptive(rotated.detach(), rotated, scales, cells, grid, shift)
+    x = (cx * across - shift)[:, None, None, None] + (u * (cos * across)[:, None, None])[:, None]
+    x = x + (v * (sin * across)[:, None, None])[:, :, None]
+    y = (cy * down - shift)[:, None, None, None] - (u * (sin * down)[:, None, None])[:, None]
+    y = y + (v * (cos * down)[:, None, None])[:, :, None]
+    return torch.stack([y, x], -1).reshape(count, rows * cols, u.shape[2], 2), share
+
+
+def _along(side: Tensor, bins: int, order: Tensor, samples: float | Tensor) -> Tensor:
+    """Samples on one axis of the box's frame: -side/2 + iβ + (s + ½)β/S, [R, bins, P], for s = ``order``."""
+    beta = (side / bins)[:, None, None]
+    start = -(side / 2)[:, None, None] + torch.arange(bins, device=side.device).to(side.dtype)[:, None] * beta
+    return start + (order.to(side.dtype) + 0.5) * (beta / samples)
+
+
+def _adaptive(
+    fixed: Tensor,
+    rotated: Tensor,
+    scales: tuple[Tensor, Tensor],
+    cells: tuple[Tensor, Tensor],
+    grid: tuple[int, int],
+    shift: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Offsets v [R, h, P] and u [R, w, P] in the box's frame, and weights [R, K, P], of as many samples as cells.
+
+    A huge box has very many samples and most of them off the map: they count in the mean, but are not made.
+    """
+    if torch.compiler.is_compiling():
+        raise NotImplementedError(
+            "adaptive sampling of rotated boxes counts its samples from the boxes' values, which a compiled or exported "
+            "graph cannot do: give a sampling_ratio > 0"
+        )
+    cx, cy, w, h, angle = fixed.unbind(1)
+    cos, sin = angle.cos(), angle.sin()
+    down, across = scales
+    # The map, with the border in which samples count, in the box's frame.
+    left, right = (-1 + shift) / across - cx, (cells[1] + shift) / across - cx
+    top, bottom = (-1 + shift) / down - cy, (cells[0] + shift) / down - cy
+    corners = [(x, y) for x in (left, right) for y in (top, bottom)]
+    same = down == across
+    # Cells per pixel along the box's sides: they turn with it where the scale differs between the axes.
+    units = (
+        torch.where(same, down, torch.hypot(cos * down, sin * across)),
+        torch.where(same, across, torch.hypot(cos * across, sin * down)),
+    )
+    frames = (
+        torch.stack([x * sin + y * cos for x, y in corners]),
+        torch.stack([x * cos - y * sin for x, y in corners]),
+    )
+    samples, skips, numbers = [], [], []
+    for side, unit, frame, bins in zip((h, w), units, frames, grid, strict=True):
+        count = torch.ceil(side * unit / bins).clamp(min=0)
+        step = (side / bins / count.clamp(min=1)).clamp(min=1e-30)[:, None]
+        start = -(side / 2)[:, None] + torch.arange(bins, device=side.device).to(side.dtype) * (side / bins)[:, None]
+        low, high = frame.amin(0), frame.amax(0)
+        first = (torch.floor((low[:, None] - start) / step - 0.5) - 1).clamp(min=0).nan_to_num(0.0)
+        last = torch.minimum(torch.ceil((high[:, None] - start) / step - 0.5) + 1, count[:, None])
+        # Samples lie at least half a cell apart; beyond 2**24 the difference of two floats says nothing.
+        most = torch.minimum(2 * (high - low) * unit + 4, count)
+        needed = torch.minimum((last - first).amax(1), most).nan_to_num(1.0).clamp(min=1)
+        samples.append(count)
+        skips.append(first)
+        numbers.append(needed)
+    size = _largest(numbers[0] * numbers[1], fixed, grid)
+    order = torch.arange(size, device=w.device).to(w.dtype)
+    row = torch.floor(order / numbers[1][:, None])
+    column = order - row * numbers[1][:, None]
+    found, shares = [], []
+    live = rotated.unbind(1)
+    for side, bins, count, skip, within in zip((live[3], live[2]), grid, samples, skips, (row, column), strict=True):
+        at = skip[:, :, None] + within[:, None]
+        counted = (at < count[:, None, None]) & (order < numbers[0][:, None, None] * numbers[1][:, None, None])
+        whole = count.clamp(min=1)[:, None, None]
+        found.append(_along(side, bins, at, whole))
+        shares.append(counted.to(w.dtype) / whole)
+    share = (shares[0][:, :, None] * shares[1][:, None]).flatten(1, 2)
+    return found[0], found[1], share
+
+
+def _largest(needed: Tensor, rotated: Tensor, grid: tuple[int, int]) -> int:
+    """The number of samples a bin needs at most; refuses more than memory holds."""
+    if not needed.shape[0]:
+        return 1
+    try:
+        largest = int(needed.max())
+    except RuntimeError as error:  # vmap over boxes: each has its own number
+        raise NotImplementedError(
+            "adaptive sampling of rotated boxes cannot run under vmap over boxes: give all boxes to one call, or a "
+            "sampling_ratio > 0"
+        ) from error
+    if largest * grid[0] * grid[1] * needed.shape[0] > MOST:
+        widest = int(needed.argmax())
+        raise ValueError(
+            f"RoI {widest}: {rotated[widest].tolist()} needs {largest} samples per bin with adaptive sampling, too many "
+            f"beside {needed.shape[0] - 1} other RoIs: give a sampling_ratio > 0, or pool large RoIs in a call of their own"
+        )
+    return largest
