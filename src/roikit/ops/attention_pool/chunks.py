@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-BUDGET = {"cpu": 1 << 20, "cuda": 1 << 27}  # weights of a chunk; on a CPU they stay in its cache
+BUDGET, BUDGET_ELSEWHERE = 1 << 20, 1 << 27  # weights of a chunk: on a CPU few enough to stay in its cache
 SIDES = (1, 2, 3, 4, 6, 8, 11, 14, 16)  # and multiples of 8: own grids are padded to these, and chunks share one size
 
 
@@ -185,6 +185,7 @@ def plan(
         sizes: (H, W) of each level.
     """
     device = batch.device
+    budget = BUDGET if device.type == "cpu" else BUDGET_ELSEWHERE
     groups: dict[tuple[int, ...], list[int]] = {}
     where = torch.stack([level, batch], 1)
     rows = (where if table is None else torch.cat([where, table], 1)).tolist()
@@ -194,12 +195,13 @@ def plan(
         else:
             v0, v1, u0, u1, step_v, step_u, step_out = line
             counts = (-(-max(v1 - v0, 0) // step_v), -(-max(u1 - u0, 0) // step_u))
-            key = (at, image, step_out, *(map(_padded, counts) if min(counts) else (0, 0)))
+            none = (0, 0) if step_out else (1, 1)  # a RoI without any cell still has a place, of padding
+            key = (at, image, step_out, *(map(_padded, counts) if min(counts) else none))
         groups.setdefault(key, []).append(r)
     for (at, image, step, n, m), members in sorted(groups.items()):
         height, width = sizes[at]
         shared = -(-height // step) * -(-width // step) if step else 0
-        size = max(1, BUDGET.get(device.type, BUDGET["cuda"]) // max(1, parts * (shared + n * m)))
+        size = max(1, budget // max(1, parts * (shared + n * m)))
         for start in range(0, len(members), size):
             which = torch.tensor(members[start : start + size], device=device)
             if table is None:
