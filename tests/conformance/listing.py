@@ -187,7 +187,11 @@ _SEEN = {variant.kind for variant in VARIANTS}
 ALL = [*VARIANTS, *(Variant(kind) for kind in EXTRACTORS if kind not in _SEEN)]
 SMOOTH = [variant for variant in ALL if variant.smooth]
 
+# For tests that take seconds: the first variant of each kind, and those with adaptive samples, whose number is data.
+FEW = [v for v in ALL if v.arguments.get("sampling_ratio", 1) <= 0 or v is next(w for w in ALL if w.kind is v.kind)]
+
 every = pytest.mark.parametrize("variant", ALL, ids=str)
+few = pytest.mark.parametrize("variant", FEW, ids=str)
 smooth = pytest.mark.parametrize("variant", SMOOTH, ids=str)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 

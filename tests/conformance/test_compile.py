@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from listing import SCALE, as_rois, every, features, rois, smooth
+from listing import SCALE, as_rois, every, features, few, rois, smooth
 from torch.library import opcheck
 
 import roikit
@@ -49,7 +49,7 @@ def test_law_7_compiles_with_gradients_to_the_boxes(variant, rng):
         torch.testing.assert_close(gradient, wanted, rtol=1e-11, atol=1e-12)
 
 
-@every
+@few
 def test_law_7_one_graph_serves_every_number_of_rois_and_every_map_size(variant, rng):
     extractor = variant.make()
     function = compiled(lambda x, boxes: extractor(x, boxes, SCALE), dynamic=True)
@@ -59,7 +59,7 @@ def test_law_7_one_graph_serves_every_number_of_rois_and_every_map_size(variant,
             torch.testing.assert_close(function(x, boxes), extractor(x, boxes, SCALE), rtol=0, atol=1e-14)
 
 
-@every
+@few
 def test_law_7_several_levels_compile(variant, rng):
     extractor = variant.make()
     maps, boxes = [variant.features(rng), variant.features(rng, height=5, width=7)], rois(rng)
@@ -69,7 +69,7 @@ def test_law_7_several_levels_compile(variant, rng):
     torch.testing.assert_close(function(*given), extractor(maps, as_rois(boxes, level), [SCALE, 0.125]))
 
 
-@every
+@few
 def test_law_7_channels_last_compiles_with_the_strides_it_promises(variant, rng):
     extractor, boxes = variant.make(), rois(rng)
     x = variant.features(rng).contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -82,7 +82,7 @@ def test_law_7_channels_last_compiles_with_the_strides_it_promises(variant, rng)
         assert bool(torch.isfinite(x.grad).all())
 
 
-@every
+@few
 def test_law_7_a_compiled_nan_box_gives_nan_features_for_its_roi_alone(variant, rng):
     extractor, x, boxes = variant.make(), variant.features(rng), rois(rng)
     expected = extractor(x, boxes, SCALE)
@@ -93,7 +93,7 @@ def test_law_7_a_compiled_nan_box_gives_nan_features_for_its_roi_alone(variant, 
     assert bool(torch.isnan(found[5]).all())
 
 
-@every
+@few
 def test_law_7_a_compiled_wrong_batch_index_is_an_error(variant, rng):
     extractor, x, boxes = variant.make(), variant.features(rng), rois(rng)
     boxes[5, 0] = 99
@@ -101,7 +101,7 @@ def test_law_7_a_compiled_wrong_batch_index_is_an_error(variant, rng):
         compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
 
 
-@every
+@few
 def test_law_7_exports_with_dynamic_sizes(variant, rng):
     class Model(torch.nn.Module):
         def __init__(self):
@@ -123,7 +123,7 @@ def test_law_7_exports_with_dynamic_sizes(variant, rng):
         torch.testing.assert_close(program.module()(x, boxes), model(x, boxes), rtol=0, atol=1e-14)
 
 
-@every
+@few
 def test_law_7_several_levels_export_with_dynamic_sizes(variant, rng):
     class Model(torch.nn.Module):
         def __init__(self):
