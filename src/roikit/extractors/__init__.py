@@ -14,7 +14,10 @@ from .pr_roi_pool import PrRoIPool
 from .ps_roi_pool import PSRoIAlign, PSRoIPool
 from .roi_align import RoIAlign
 from .roi_pool import RoIPool
+from .roi_transformer import RoITransformer
 from .roi_warp import RoIWarp
+from .rotated_roi_align import RotatedRoIAlign
+from .sector_pool import SectorPool
 from .spatial_pyramid_pool import SpatialPyramidPool
 
 EXTRACTORS: tuple[type[RegionExtractor], ...] = (
@@ -32,6 +35,9 @@ EXTRACTORS: tuple[type[RegionExtractor], ...] = (
     PSRoIPool,
     PSRoIAlign,
     DeformPSRoIPool,
+    RotatedRoIAlign,
+    RoITransformer,
+    SectorPool,
     LearnedRegionFeatures,
     GrammarPool,
 )
@@ -53,6 +59,9 @@ __all__ = [
     "RegionExtractor",
     "RoIAlign",
     "RoIPool",
+    "RoITransformer",
     "RoIWarp",
+    "RotatedRoIAlign",
+    "SectorPool",
     "SpatialPyramidPool",
 ]

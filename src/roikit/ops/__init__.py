@@ -12,6 +12,7 @@ from .functional import (
     roi_align,
     roi_pool,
 )
+from .functional_rotated import roi_align_rotated
 
 __all__ = [
     "deform_ps_roi_pool",
@@ -20,5 +21,6 @@ __all__ = [
     "ps_roi_align",
     "ps_roi_pool",
     "roi_align",
+    "roi_align_rotated",
     "roi_pool",
 ]

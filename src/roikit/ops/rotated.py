@@ -35,6 +35,11 @@ def enclosing(rotated: Tensor) -> Tensor:
     return torch.stack([cx - across, cy - down, cx + across, cy + down], 1)
 
 
+def enlarge(rotated: Tensor, width: float, height: float) -> Tensor:
+    """Rotated boxes with ``width`` and ``height`` times the sides, about the same centres."""
+    return rotated * rotated.new_tensor([1.0, 1.0, width, height, 1.0])
+
+
 def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, levels: int) -> tuple[Rois, Tensor]:
     """Read rotated boxes in any of their formats, and check them.
 
@@ -119,7 +124,8 @@ def points(
     Args:
         rotated: ``Tensor[R, 5]`` in image pixels.
         scales: feature cells per pixel, down and across, ``Tensor[R]`` each.
-        cells: rows and columns of each RoI's map, ``Tensor[R]`` each (adaptive sampling leaves out what is off the map).
+        cells: rows and columns of each RoI's map, ``Tensor[R]`` each (adaptive sampling makes no
+            samples off the map).
         grid: (h, w).
         sampling_ratio: S; ≤ 0 is adaptive: ⌈bin size in cells⌉, per RoI and axis.
         shift: of the pixel model: -½ cell.
@@ -166,8 +172,8 @@ def _adaptive(
     """
     if torch.compiler.is_compiling():
         raise NotImplementedError(
-            "adaptive sampling of rotated boxes counts its samples from the boxes' values, which a compiled or exported "
-            "graph cannot do: give a sampling_ratio > 0"
+            "adaptive sampling of rotated boxes counts its samples from the boxes' values, which a compiled or "
+            "exported graph cannot do: give a sampling_ratio > 0"
         )
     cx, cy, w, h, angle = fixed.unbind(1)
     cos, sin = angle.cos(), angle.sin()
@@ -230,7 +236,7 @@ def _largest(needed: Tensor, rotated: Tensor, grid: tuple[int, int]) -> int:
     if largest * grid[0] * grid[1] * needed.shape[0] > MOST:
         widest = int(needed.argmax())
         raise ValueError(
-            f"RoI {widest}: {rotated[widest].tolist()} needs {largest} samples per bin with adaptive sampling, too many "
-            f"beside {needed.shape[0] - 1} other RoIs: give a sampling_ratio > 0, or pool large RoIs in a call of their own"
+            f"RoI {widest}: {rotated[widest].tolist()} needs {largest} samples per bin with adaptive sampling, too "
+            f"many beside {needed.shape[0] - 1} other RoIs: give a sampling_ratio > 0, or pool large RoIs on their own"
         )
     return largest

@@ -51,7 +51,7 @@ def _along(at, cells):
 
 @jit.helper
 def _sample(cell, weight, n, v, u, row, row2, col, col2, height, width):
-    """Sample n of a bin, between the cells (v, u), (v, u + 1), (v + 1, u), (v + 1, u + 1) as far as the map has them."""
+    """Sample n of a bin: the cells (v, u), (v, u + 1), (v + 1, u), (v + 1, u + 1), as far as the map has them."""
     below, right = v + 1 < height, u + 1 < width
     cell[n] = v * width + u
     weight[n, 0] = row * col

@@ -1,0 +1,90 @@
+"""RoI Align of rotated boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..boxes import Rois, Scale
+from ..ops import rotated
+from ..ops.maps import Maps, as_maps, cells_of
+from ..weights import Points
+from .base import Boxes, RegionExtractor
+
+
+class RotatedRoIAlign(RegionExtractor):
+    """Rotated RoI Align (Ding et al., RoI Transformer, CVPR 2019): the mean of bilinear samples in the bins of a turned
+    box.
+
+    A rotated box is (cx, cy, w, h, θ): centre and sides in image pixels, θ in radians, counter-clockwise as one sees
+    the image. The sample (u, v) of its own frame lies at (cx + u·cosθ + v·sinθ, cy + v·cosθ - u·sinθ) in the image;
+    the first row of bins runs along the side that is the upper one at θ = 0. θ = 0 is ``RoIAlign(aligned=True)``.
+
+    Args:
+        output_size: the grid of bins, h along the box's height and w along its width.
+        sampling_ratio: samples per bin and axis; ≤ 0 takes ⌈bin size in cells⌉ of them, as many as each RoI needs on
+            each axis (not where the graph is compiled or exported: their number depends on the boxes).
+        expand: area factor of the RoI; both sides grow by its root.
+
+    ``forward`` and ``weights`` take ``rotated_boxes=``: ``Tensor[R, 6]`` with rows (batch index, cx, cy, w, h, θ), or a
+    list of ``Tensor[N_i, 5]``, one per image; ``boxes`` may then be ``None``. With ``boxes`` it may be
+    ``Tensor[R, 5]``, and boxes say only each RoI's image and, as ``Rois``, its level. Without it the boxes are upright.
+    The result is differentiable in all five numbers of a box.
+
+    Example:
+        >>> import torch, roikit
+        >>> x = 2 * torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> box = torch.tensor([[2.0, 2.0, 4.0, 4.0, torch.pi / 2]])
+        >>> roikit.RotatedRoIAlign(2, sampling_ratio=1)(x, None, rotated_boxes=[box]).round()
+        tensor([[[[21.,  5.],
+                  [25.,  9.]]]])
+    """
+
+    paper = "Ding et al., RoI Transformer, 2019"
+    differentiable_in_boxes = True
+    extras = ("rotated_boxes",)
+
+    def __init__(self, output_size: int | Sequence[int] = 7, sampling_ratio: int = 2, expand: float = 1.0) -> None:
+        super().__init__(output_size, expand)
+        self.sampling_ratio = sampling_ratio
+
+    def weights(
+        self,
+        features: Maps,
+        boxes: Boxes | None,
+        spatial_scale: Scale | Sequence[Scale] = 1.0,
+        rotated_boxes: Tensor | Sequence[Tensor] | None = None,
+    ) -> Points:
+        turned = None
+        if rotated_boxes is not None:
+            maps = as_maps(features)
+            boxes, turned = rotated.read(rotated_boxes, boxes, maps[0].shape[0], len(maps))
+        rois, _ = self.locate(features, boxes, spatial_scale)  # type: ignore[arg-type]  # which refuses None
+        if turned is None:
+            turned = rotated.of_boxes(rois.boxes)
+        else:
+            if turned.device != rois.boxes.device:
+                raise ValueError(
+                    f"rotated_boxes are on {turned.device} but the features are on {rois.boxes.device}: move them"
+                )
+            turned = rotated.enlarge(turned.to(rois.boxes.dtype), self.expand**0.5, self.expand**0.5)
+        return rotated_points(features, rois, turned, spatial_scale, self.output_size, self.sampling_ratio)
+
+    def settings(self) -> dict[str, object]:
+        return {"sampling_ratio": self.sampling_ratio}
+
+
+def rotated_points(
+    features: Maps,
+    rois: Rois,
+    turned: Tensor,
+    spatial_scale: Scale | Sequence[Scale],
+    grid: tuple[int, int],
+    sampling_ratio: int,
+) -> Points:
+    """The sample points of rotated boxes ``Tensor[R, 5]`` in image pixels, of RoIs that ``locate`` has checked."""
+    scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore
+    each = rotated.scales_of(scales, rois.level, turned)
+    points, weights = rotated.points(turned, each, cells_of(as_maps(features), rois.level), grid, sampling_ratio)
+    return Points(points, weights, rois, grid, rotated=turned)
