@@ -7,6 +7,7 @@ import inspect
 import pytest
 import torch
 import torchvision
+from oracles import compare
 from test_torchvision_oracle import TOLERANCE, agree, integer, scene
 
 from roikit import ops
@@ -45,7 +46,7 @@ def test_ps_roi_pool(dtype, backend, rng, monkeypatch):
     for _ in range(40 if backend == "numba" else 5):
         x, boxes, scale, size = position_sensitive_scene(rng, dtype, positive=False)
         found, expected = (m.ps_roi_pool(x, boxes, size, scale) for m in (ops, torchvision.ops))
-        torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[dtype])
+        compare("`ops.ps_roi_pool`", "torchvision", found, expected, TOLERANCE[dtype])
         # torchvision's backward is the derivative of its forward only for boxes that end before the last row and column
         # (it clips to N, the forward to N - 1) and away from halves (it rounds float64 boxes in float32). Ours is
         # checked by finite differences below.
@@ -83,7 +84,8 @@ def test_zero_offsets_are_roi_align(dtype, backend, rng, monkeypatch):
         for offset in (None, zero):
             for modulation in (None, torch.ones(len(boxes), 3, 2, dtype=dtype)):
                 found = ops.deform_roi_pool(x, boxes, offset, modulation, (3, 2), scale, sampling)
-                torch.testing.assert_close(found, expected, rtol=0, atol=2e-6 if dtype == torch.float32 else 1e-13)
+                tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+                compare("`ops.deform_roi_pool`, no offsets", "torchvision's `roi_align`", found, expected, tolerance)
 
 
 @backends
@@ -104,7 +106,7 @@ def test_every_bin_is_roi_align_of_its_own_box(backend, rng, monkeypatch):
             moved = torch.stack([boxes[:, 0], left, top, left + width / 3, top + height / 2], 1)
             parts.append(torchvision.ops.roi_align(x, moved, 1, 0.25, 2, True)[..., 0, 0] * modulation[:, None, i, j])
     expected = torch.stack(parts, 2).unflatten(2, (2, 3))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    compare("`ops.deform_roi_pool`", "torchvision's `roi_align`, a bin at a time", found, expected, 1e-12)
     weight = torch.rand(found.shape, generator=rng, dtype=torch.float64)
     (gradient,), (wanted,) = torch.autograd.grad(found, x, weight), torch.autograd.grad(expected, x, weight)
     torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-11)

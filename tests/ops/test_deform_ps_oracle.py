@@ -6,6 +6,7 @@ import formulas_moving
 import numpy as np
 import pytest
 import torch
+from oracles import compare
 
 from roikit import ops
 
@@ -40,7 +41,7 @@ def test_formula(size, group, part, classes, backend, rng, monkeypatch):
             image, box = int(boxes[r, 0]), boxes[r, 1:].tolist()
             given = (x[image].tolist(), box, scale, offset[r].tolist(), size, group, part, samples, 0.1)
             expected = torch.tensor(formulas_moving.deform_ps(*given), dtype=torch.float64)
-            torch.testing.assert_close(found[r], expected, rtol=0, atol=1e-13)
+            compare("`ops.deform_ps_roi_pool`", "loops over the formula", found[r], expected, 1e-13)
 
 
 def test_no_offset_is_an_offset_of_zero(rng):
@@ -97,7 +98,7 @@ def test_openvino_deformable(group, classes, rng):
 
     expected = run_openvino(make, x, boxes, offset)
     found = ops.deform_ps_roi_pool(x, boxes, offset, group, 0.25, group, group, 4, 0.1)
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    compare("`ops.deform_ps_roi_pool`", "OpenVINO", found, expected, 2e-6)
 
 
 def test_openvino_position_sensitive(rng):
@@ -110,4 +111,4 @@ def test_openvino_position_sensitive(rng):
 
     expected = run_openvino(make, x, boxes)
     found = ops.ps_roi_pool(x, boxes + torch.tensor([0.0, 0, 0, 1, 1]), 3)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    compare("`ops.ps_roi_pool`", "OpenVINO", found, expected, 1e-6)

@@ -6,11 +6,12 @@ import formulas
 import formulas_moving
 import pytest
 import torch
+from oracles import compare
 
 import roikit
 from roikit import ops
 
-PENALTY = float(roikit.PartDeformRoIPool(1, 2, 0.03).double().penalty)  # 0.03 as its parameter has it, in float32
+PENALTY = roikit.PartDeformRoIPool(1, 2, 0.03).double().penalty.item()  # 0.03 as its parameter has it, in float32
 
 CASES = {
     "RoIAlign": (lambda g: roikit.RoIAlign(g, 2), lambda x, b, g: formulas.roi_align(x, b, g, 2, True)),
@@ -55,7 +56,7 @@ def test_formula(name, backend, rng, monkeypatch):
         boxes[2] = boxes[2, [2, 3, 0, 1]]  # corners exchanged
         expected = torch.tensor([formula(x[0, 0].tolist(), box, grid) for box in boxes.tolist()], dtype=torch.float64)
         found = make(grid)(x, [boxes])[:, 0]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+        compare(f"`{name.partition('-')[0]}`", "loops over the formula", found, expected, 1e-13)
         # Image pixels and strides: the same RoI, seen through a scale of (y, x).
         scaled = boxes * boxes.new_tensor([8.0, 4.0, 8.0, 4.0])
         torch.testing.assert_close(make(grid)(x, [scaled], (0.25, 0.125))[:, 0], expected, rtol=0, atol=1e-13)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from oracles import compare
 
 import roikit
 
@@ -53,4 +54,4 @@ def test_roi_align(transformation, sampling, size, rng):
     (expected,) = run.run(None, {"x": x.numpy(), "rois": corners.numpy(), "batch": batch.numpy()})
     extractor = roikit.RoIAlign(size, sampling, aligned=transformation == "half_pixel")
     found = extractor(x, torch.cat([batch[:, None], corners], 1), scale)
-    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=2e-6)
+    compare("`RoIAlign`", "ONNX Runtime", found, torch.from_numpy(expected), 2e-6)

@@ -7,6 +7,7 @@ import inspect
 import pytest
 import torch
 import torchvision
+from oracles import compare
 
 import roikit
 from roikit import ops
@@ -43,11 +44,12 @@ def agree(name, x, rng, *arguments):
     mine, its = x.clone().requires_grad_(), x.clone().requires_grad_()
     found, expected = (getattr(m, name)(v, *arguments) for m, v in ((ops, mine), (torchvision.ops, its)))
     tolerance = TOLERANCE[x.dtype]
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    compare(f"`ops.{name}`", "torchvision", found, expected, tolerance)
     weight = torch.rand(found.shape, generator=rng, dtype=x.dtype) - 0.5
     (gradient,), (wanted,) = torch.autograd.grad(found, mine, weight), torch.autograd.grad(expected, its, weight)
     # A cell under many small bins adds up thousands of terms.
-    torch.testing.assert_close(gradient, wanted, rtol=0, atol=20 * tolerance * (1 + float(wanted.abs().max())))
+    most = 20 * tolerance * (1 + float(wanted.abs().max()))
+    compare(f"`ops.{name}`, gradient", "torchvision", gradient, wanted, most)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -1,0 +1,62 @@
+"""Extractors that are made of other poolings, against those poolings of others."""
+
+from __future__ import annotations
+
+import formulas
+import torch
+import torchvision
+from oracles import compare
+from test_torchvision_oracle import scene
+
+import roikit
+from roikit import ops
+
+
+def test_spatial_pyramid_is_torchvisions_pooling_at_each_grid(rng):
+    for dtype in (torch.float32, torch.float64):
+        for _ in range(10):
+            x, boxes, scale = scene(rng, dtype)
+            found = roikit.SpatialPyramidPool((4, (2, 3), 1))(x, boxes, scale)[..., 0]
+            grids = [torchvision.ops.roi_pool(x, boxes, g, scale).flatten(2) for g in ((4, 4), (2, 3), (1, 1))]
+            compare("`SpatialPyramidPool`", "torchvision's `roi_pool` at each grid", found, torch.cat(grids, 2), 0)
+
+
+def test_masked_pooling_is_the_formula_times_the_mask(rng):
+    x = torch.rand(1, 1, 9, 11, generator=rng, dtype=torch.float64)
+    boxes = torch.tensor([[1.2, 3.4, 8.8, 7.1], [-3, 2, 5, 14], [2, 2, 2, 2.5]], dtype=torch.float64)
+    masks = torch.rand(3, 3, 4, generator=rng, dtype=torch.float64)
+    found = roikit.MaskedRoIPool((3, 4))(x, [boxes], masks=masks)[:, 0]
+    plain = [formulas.roi_pool(x[0, 0].tolist(), box, (3, 4), "average", "caffe") for box in boxes.tolist()]
+    compare("`MaskedRoIPool`", "loops over the formula", found, torch.tensor(plain, dtype=torch.float64) * masks, 1e-15)
+
+
+def test_the_bilinear_centre_is_grid_sample(rng):
+    """On the map, beyond the centres of its border cells too: grid_sample's padding is the border there."""
+    x = torch.rand(1, 3, 9, 11, generator=rng, dtype=torch.float64)
+    centre = torch.rand(40, 2, generator=rng, dtype=torch.float64) * torch.tensor([11.0, 9.0])
+    half = torch.rand(40, 2, generator=rng, dtype=torch.float64) * 20
+    found = roikit.CenterPool("bilinear")(x, [torch.cat([centre - half, centre + half], 1)])
+    at = (centre / torch.tensor([11.0, 9.0]) * 2 - 1)[None, :, None]
+    expected = torch.nn.functional.grid_sample(x, at, padding_mode="border", align_corners=False)
+    compare("`CenterPool`", "`grid_sample`", found[..., 0, 0], expected[0, :, :, 0].t(), 1e-13)
+
+
+def test_deformable_extractors_move_bins_by_what_their_layers_say_of_torchvisions_features(rng):
+    x = torch.rand(2, 4, 12, 15, generator=rng, dtype=torch.float64)
+    boxes = torch.tensor([[0, 3.0, 5, 29, 31], [1, -4.0, 2, 40, 17], [1, 9.0, 9, 50, 44]], dtype=torch.float64)
+    flat = torchvision.ops.roi_align(x, boxes, (3, 2), 0.25, 2, True).flatten(1)
+    first = roikit.DeformRoIPool(4, (3, 2)).double()
+    shared = roikit.ModulatedDeformRoIPool(4, (3, 2), hidden=8).double()
+    separate = roikit.ModulatedDeformRoIPool(4, (3, 2), "separate", hidden=8).double()
+    for pool in (first, shared, separate):
+        for parameter in pool.parameters():
+            torch.nn.init.normal_(parameter, generator=rng)
+    said = {
+        first: (first.offset(flat), None),
+        shared: (shared.both(flat)[:, :12], shared.both(flat)[:, 12:].sigmoid()),
+        separate: (separate.offset(flat), separate.factor(flat).sigmoid()),
+    }
+    for pool, (offset, factor) in said.items():
+        factor = None if factor is None else factor.unflatten(1, (3, 2))
+        expected = ops.deform_roi_pool(x, boxes, offset.unflatten(1, (2, 3, 2)), factor, (3, 2), 0.25)
+        torch.testing.assert_close(pool(x, boxes, 0.25), expected, rtol=0, atol=1e-12)
