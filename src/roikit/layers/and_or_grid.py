@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 Shape = tuple[int, int]
+MOST = 1 << 24  # entries of a table of rectangles; the 784 of a 7×7 grid have 1.9 million
 
 
 class Cut(NamedTuple):
@@ -92,15 +93,21 @@ def _descend(chosen: dict[Shape, Tensor], grid: Shape) -> dict[Shape, Tensor]:
 def mixing(kept: dict[Shape, Tensor], grid: Shape) -> Tensor:
     """``Tensor[R, K, K]``: each cell takes the mean of the cells of its terminal, by how much that is one."""
     h, w = grid
-    total: Tensor | None = None
+    totals: list[Tensor] = []
+    shares: list[Tensor] = []
+    tables: list[Tensor] = []  # [positions, K²]
+    rows = 0
     for (a, b), share in kept.items():
-        rows = _covered(h, a, share)  # [positions, h]
-        cols = _covered(w, b, share)
-        pairs = torch.einsum("yi,yj,xk,xl->yxikjl", rows, rows, cols, cols).flatten(2)
-        part = (share.flatten(1) @ pairs.flatten(0, 1)) / (a * b)
-        total = part if total is None else total + part
-    assert total is not None
-    return total.unflatten(1, (h * w, h * w))
+        down, across = _covered(h, a, share), _covered(w, b, share)
+        pairs = torch.einsum("yi,yj,xk,xl->yxikjl", down, down, across, across) / (a * b)
+        tables.append(pairs.flatten(2).flatten(0, 1))
+        shares.append(share.flatten(1))
+        rows += tables[-1].shape[0]
+        if rows * (h * w) ** 2 >= MOST or (a, b) == (1, 1):  # single cells come last
+            totals.append(torch.cat(shares, 1) @ torch.cat(tables))
+            shares, tables, rows = [], [], 0
+    mixed = totals[0] if len(totals) == 1 else torch.stack(totals).sum(0)
+    return mixed.unflatten(1, (h * w, h * w))
 
 
 def _covered(cells: int, length: int, like: Tensor) -> Tensor:
