@@ -32,7 +32,10 @@ from roikit.extractors import (
     RegionExtractor,
     RoIAlign,
     RoIPool,
+    RoITransformer,
     RoIWarp,
+    RotatedRoIAlign,
+    SectorPool,
     SpatialPyramidPool,
 )
 
@@ -52,6 +55,7 @@ class Variant:
         bounded: a value lies between the least and the largest of the features and 0 (False: with a penalty).
         extras: the method's further arguments, made of the boxes ``Tensor[R, 4]`` and the output size.
         parameter_gradients: law 3 holds for parameters (False: a choice that has no derivative hangs on them).
+        compiles: law 7 holds (False: the number of samples depends on the boxes' values, an error that says so).
     """
 
     kind: type[RegionExtractor]
@@ -60,6 +64,7 @@ class Variant:
     bounded: bool = True
     extras: Callable[[torch.Tensor, tuple[int, int]], dict[str, Any]] | None = None
     parameter_gradients: bool = True
+    compiles: bool = True
 
     def _takes(self, name: str) -> bool:
         return name in inspect.signature(self.kind).parameters
@@ -143,6 +148,15 @@ def some_masks(boxes: torch.Tensor, grid: tuple[int, int]) -> dict[str, Any]:
 
 SMALL = {"embed_dim": 16, "geometry_dim": 8}
 
+
+def turned_boxes(boxes: torch.Tensor, grid: tuple[int, int]) -> dict[str, Any]:
+    """Rotated boxes inside the circles that the boxes hold, whose angles depend on the boxes."""
+    x1, y1, x2, y2 = boxes.double().unbind(1)
+    side = torch.minimum((x2 - x1).abs(), (y2 - y1).abs())
+    angle = 0.05 * (x1 + 2 * y1 - x2) + 0.3
+    return {"rotated_boxes": torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, 0.8 * side, 0.55 * side, angle], 1)}
+
+
 VARIANTS = [
     Variant(RoIPool),
     Variant(RoIPool, {"rounding": "floor"}),
@@ -173,6 +187,16 @@ VARIANTS = [
     Variant(PSRoIAlign),
     Variant(PSRoIAlign, {"sampling_ratio": 0}),
     Variant(DeformPSRoIPool),
+    Variant(RotatedRoIAlign),
+    Variant(RotatedRoIAlign, {"sampling_ratio": 1, "expand": 0.5}),
+    Variant(RotatedRoIAlign, extras=turned_boxes),
+    Variant(RotatedRoIAlign, {"sampling_ratio": 0}, compiles=False),
+    Variant(RotatedRoIAlign, {"sampling_ratio": 0}, extras=turned_boxes, compiles=False),
+    # Enlarged, the RoI may leave the map.
+    Variant(RoITransformer, sums_to_one=False),
+    Variant(RoITransformer, {"enlarge": (1.0, 1.0), "expand": 2.0}),
+    Variant(SectorPool),
+    Variant(SectorPool, {"directions": 6, "rings": 3, "points": 4}),  # some bins hold no sample
     Variant(LearnedRegionFeatures, SMALL),
     Variant(LearnedRegionFeatures, {**SMALL, "max_inside": None, "max_outside": None}),
     Variant(LearnedRegionFeatures, {**SMALL, "support": "2x", "max_inside": 4, "max_outside": 9}),
@@ -187,10 +211,14 @@ _SEEN = {variant.kind for variant in VARIANTS}
 ALL = [*VARIANTS, *(Variant(kind) for kind in EXTRACTORS if kind not in _SEEN)]
 SMOOTH = [variant for variant in ALL if variant.smooth]
 
+COMPILED = [variant for variant in ALL if variant.compiles]
 # For tests that take seconds: the first variant of each kind, and those with adaptive samples, whose number is data.
-FEW = [v for v in ALL if v.arguments.get("sampling_ratio", 1) <= 0 or v is next(w for w in ALL if w.kind is v.kind)]
+FEW = [
+    v for v in COMPILED if v.arguments.get("sampling_ratio", 1) <= 0 or v is next(w for w in ALL if w.kind is v.kind)
+]
 
 every = pytest.mark.parametrize("variant", ALL, ids=str)
+compiles = pytest.mark.parametrize("variant", COMPILED, ids=str)
 few = pytest.mark.parametrize("variant", FEW, ids=str)
 smooth = pytest.mark.parametrize("variant", SMOOTH, ids=str)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from listing import SCALE, as_rois, every, features, few, rois, smooth
+from listing import ALL, COMPILED, SCALE, as_rois, compiles, features, few, rois
 from torch.library import opcheck
 
 import roikit
@@ -22,7 +22,7 @@ def compiled(function, backend="aot_eager", **options):
     return torch.compile(function, fullgraph=True, backend=backend, **options)
 
 
-@every
+@compiles
 def test_law_7_compiles_in_one_graph(variant, rng):
     extractor, x, boxes = variant.make(), variant.features(rng).requires_grad_(), rois(rng)
     lists = [boxes[:7, 1:], boxes[7:, 1:]]
@@ -35,7 +35,7 @@ def test_law_7_compiles_in_one_graph(variant, rng):
         torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
 
 
-@smooth
+@pytest.mark.parametrize("variant", [variant for variant in COMPILED if variant.smooth], ids=str)
 def test_law_7_compiles_with_gradients_to_the_boxes(variant, rng):
     extractor, x = variant.make(), variant.features(rng).requires_grad_()
     boxes = rois(rng)
@@ -47,6 +47,13 @@ def test_law_7_compiles_with_gradients_to_the_boxes(variant, rng):
         *(torch.autograd.grad(out.square().sum(), (x, coordinates)) for out in (found, expected)), strict=True
     ):
         torch.testing.assert_close(gradient, wanted, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", [variant for variant in ALL if not variant.compiles], ids=str)
+def test_law_7_what_cannot_compile_says_what_to_do(variant, rng):
+    extractor, x, boxes = variant.make(), variant.features(rng), rois(rng)
+    with pytest.raises((NotImplementedError, torch._dynamo.exc.Unsupported), match="give a sampling_ratio > 0"):
+        compiled(lambda x, boxes: extractor(x, boxes, SCALE))(x, boxes)
 
 
 @few
@@ -182,6 +189,12 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
     bin_window = torch.tensor([[1, 4], [0, 5], [2, 2], [0, 7]]).to(torch.int32).expand(4, -1, -1).contiguous()
     bin_fixed = (batch, level, bin_window, bin_window.flip(1).contiguous(), base)
     bin_grad = torch.randn(4, 3, 4, generator=rng, dtype=dtype)
+    # Free samples: 3 in each of 2 bins, low cells on the last row and column too.
+    point_where = torch.rand(4, 2, 3, 2, generator=rng, dtype=dtype) * 16 - 2
+    point_weights = torch.rand(4, 2, 3, generator=rng, dtype=dtype)
+    point_taps = [torch.rand(4, 2, 3, 2, generator=rng, dtype=dtype) for _ in range(2)]
+    low = torch.stack([torch.randint(n, (4, 2, 3), generator=rng, dtype=torch.int32) for n in (5, 7)], -1)
+    point_grad = torch.randn(4, 5, 2, generator=rng, dtype=dtype)
     index = torch.randint(-1, 35, (4, 5, 3, 2), generator=rng, dtype=torch.int32)
 
     def wanted(*tensors):
@@ -212,6 +225,12 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
         "bin_tap_spread": (*wanted(*bin_taps), wanted(bin_grad), *bin_fixed, [1, 3], shapes, True),
         "bin_tap_rows": (wanted(*maps), wanted(bin_taps[1]), wanted(bin_grad), *bin_fixed, [1, 3], 13),
         "bin_tap_cols": (wanted(*maps), wanted(bin_taps[0]), wanted(bin_grad), *bin_fixed, [1, 3], 17),
+        "point_pool": (wanted(*maps), batch, level, point_where, point_weights, [2]),
+        "point_spread": (wanted(point_grad), batch, level, point_where, point_weights, [2], shapes, False),
+        "point_tap_pool": (wanted(*maps), *wanted(*point_taps), batch, level, low, [2]),
+        "point_tap_spread": (*wanted(*point_taps), wanted(point_grad), batch, level, low, [2], shapes, True),
+        "point_tap_rows": (wanted(*maps), wanted(point_taps[1]), wanted(point_grad), batch, level, low, [2], 13),
+        "point_tap_cols": (wanted(*maps), wanted(point_taps[0]), wanted(point_grad), batch, level, low, [2], 17),
         "max_pool": (wanted(*maps), *fixed),
         "max_gather": (wanted(*maps), index, batch, level),
         "max_scatter": (wanted(grad), index, batch, level, shapes),

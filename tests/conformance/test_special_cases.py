@@ -12,6 +12,7 @@ import pytest
 import torch
 from listing import SCALE, every, features, rois
 from lrf_cases import LRF_CASES
+from point_cases import POINT_CASES
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from roikit.extractors import (
@@ -291,6 +292,7 @@ def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
 
 
 CASES = {
+    **POINT_CASES,
     LearnedRegionFeatures: LRF_CASES,
     GrammarPool: [a_grammar_that_prefers_one_shape_is_pooling_at_that_grid],
     AdaptiveRoIAlign: [adaptive_of_bins_of_one_cell_is_a_crop, adaptive_of_small_bins_is_one_bilinear_sample],

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..boxes import Rois, Scale, check_shape, checkable, raise_first, scale_pair
+from .. import boxes as regions
+from ..boxes import Rois, Scale, check_shape, raise_first, scale_pair
 
 Boxes = Tensor | Sequence[Tensor] | Rois
 
@@ -64,7 +65,7 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
     elif isinstance(rotated, Tensor):
         meaning = f"rows (batch index, cx, cy, w, h, θ); or pass a list with one [N, 5] per image, rows {ROW}"
         check_shape(rotated, 6, name, meaning)
-        if checkable(rotated):
+        if regions.checkable(rotated):
             _refuse(~torch.isfinite(rotated[:, 0]), rotated, "has a batch index that is not finite")
         batch, table = rotated[:, 0].to(torch.int64), rotated[:, 1:]
     elif isinstance(rotated, Sequence) and not isinstance(rotated, str):
@@ -80,7 +81,7 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
     else:
         raise ValueError(f"{name} must be a Tensor[R, 6] or a list of Tensor[N, 5], not {type(rotated).__name__}")
     rois = None if boxes is None else Rois.of(boxes, images, levels)  # whose errors come first
-    if checkable(table):
+    if regions.checkable(table):
         _refuse(~torch.isfinite(table).all(1), table, "has a NaN or infinite value: drop or repair it")
         _refuse((table[:, 2:4] < 0).any(1), table, "has a negative width or height: a box is turned by its angle")
     else:  # one value that is not finite makes its box NaN, and so its features
@@ -94,7 +95,7 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
         raise ValueError(
             f"{name} has {table.shape[0]} rows and boxes has {rois.batch.shape[0]}: one each for every RoI"
         )
-    if batch is not None and checkable(batch):
+    if batch is not None and regions.checkable(batch):
         _refuse(batch != rois.batch, batch, f"is its batch index in {name}, and boxes say another image")
     return rois, table
 
