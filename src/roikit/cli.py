@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
     "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
+    "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
     "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
 }

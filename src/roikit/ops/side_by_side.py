@@ -47,7 +47,7 @@ def _executor(threads: int) -> ThreadPoolExecutor:
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``function`` of each item, without gradients, the results in the order of the items.
 
-    At most twice as many are in flight as there are threads, ``torch.get_num_threads()``.
+    At most one more is in flight than there are threads, ``torch.get_num_threads()``.
     """
 
     def run(item: Item) -> Result:
@@ -62,7 +62,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     waiting: collections.deque[Future[Result]] = collections.deque()
     for item in items:
         waiting.append(pool.submit(run, item))
-        if len(waiting) > 2 * threads:
+        if len(waiting) > threads:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

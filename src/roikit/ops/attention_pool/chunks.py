@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-BUDGET, BUDGET_ELSEWHERE = 1 << 20, 1 << 27  # weights of a chunk: on a CPU few enough to stay in its cache
+BUDGET, BUDGET_ELSEWHERE = 1 << 19, 1 << 27  # weights of a chunk: on a CPU few enough to stay in its cache
 SIDES = (1, 2, 3, 4, 6, 8, 11, 14, 16)  # and multiples of 8: own grids are padded to these, and chunks share one size
 
 

@@ -1,0 +1,30 @@
+"""`roikit analyze WHAT ...`: what extractors cost and what they learn. Each analysis is a module of its own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from roikit.train.errors import RunError
+
+ANALYSES = {
+    "complexity": ("roikit.commands.analyze_complexity", "multiply-adds of a method, beside its paper's"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, ANALYSES))
+    lines = [f"  {name:{width}}  {text}" for name, (_, text) in ANALYSES.items()]
+    head = "usage: roikit analyze WHAT [options]        roikit analyze WHAT --help says more"
+    return "\n".join([head, "", "What extractors cost and what they learn.", "", *lines])
+
+
+def main(arguments: Sequence[str]) -> int:
+    arguments = list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in ANALYSES:
+        raise RunError(f"no analysis {name!r}; analyses are {', '.join(ANALYSES)}")
+    return int(importlib.import_module(ANALYSES[name][0]).main(arguments[1:]) or 0)
