@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 import roikit
+from roikit.detection.pooling import groups_of
 from roikit.extractors import EXTRACTORS
 
 SMALL = {"min_size": 96, "max_size": 128, "rpn_post_nms_top_n_test": 40, "rpn_post_nms_top_n_train": 40}
@@ -70,20 +72,99 @@ def test_mask_and_keypoint_rcnn_detect_the_same(kind, name, size):
         same_detections(model(images()), expected)
 
 
-@pytest.mark.parametrize("kind", EXTRACTORS)
-def test_every_extractor_trains_in_mask_rcnn(kind):
-    model = roikit.replace_roi(build(MaskRCNN).train(), kind(7), mask=kind(14))
-    assert model.roi_heads.box_roi_pool.training
+def takes(kind, name):
+    return name in inspect.signature(kind).parameters
+
+
+def boxes_and_masks():
     targets = []
     for image in images():
         masks = torch.zeros(1, *image.shape[-2:], dtype=torch.uint8)
         masks[:, 20:70, 15:80] = 1
         targets.append({"boxes": torch.tensor([[15.0, 20, 80, 70]]), "labels": torch.tensor([1]), "masks": masks})
-    losses = model(images(), targets)
+    return targets
+
+
+def assert_trains(model):
+    losses = model.train()(images(), boxes_and_masks())
     total = sum(losses.values())
-    assert bool(torch.isfinite(total)) and {"loss_mask", "loss_box_reg"} <= set(losses)
+    assert bool(torch.isfinite(total)) and "loss_box_reg" in losses
     total.backward()
+    layers = model.roi_heads.box_roi_pool.extractor
+    assert all(p.grad is not None for p in layers.parameters())
+    return losses
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+def test_every_extractor_trains_in_mask_rcnn(kind):
+    """Where it gives the grids that the heads were built for; the class says how, the model says the channels."""
+    model = build(MaskRCNN)
+    if not takes(kind, "output_size"):
+        with pytest.raises(ValueError, match="box head was built for 7×7 parts"):
+            roikit.replace_roi(model, kind)
+        return
+    if groups_of(kind) > 1:
+        with pytest.raises(ValueError, match=r"roikit\.detection\.rfcn builds detectors for it"):
+            roikit.replace_roi(model, kind)
+        return
+    roikit.replace_roi(model.train(), kind, mask=functools.partial(kind, output_size=14))
+    assert model.roi_heads.box_roi_pool.training
+    assert "loss_mask" in assert_trains(model)
     assert bool(model.backbone.body.conv1.weight.grad.any())
+
+
+POSITION_SENSITIVE = [kind for kind in EXTRACTORS if takes(kind, "group_size") or groups_of(kind) > 1]
+
+
+@pytest.mark.parametrize("kind", POSITION_SENSITIVE)
+def test_every_position_sensitive_extractor_trains_in_an_rfcn(kind):
+    model = roikit.detection.rfcn("resnet10t", num_classes=3, channels=16, **SMALL)
+    roikit.replace_roi(model, functools.partial(kind, group_size=7) if takes(kind, "group_size") else kind)
+    assert_trains(model)
+
+
+def test_layers_are_made_for_the_maps_of_the_model():
+    model = roikit.replace_roi(build(FasterRCNN), functools.partial(roikit.DeformRoIPool, gamma=0.2))
+    pool = model.roi_heads.box_roi_pool.extractor
+    assert pool.channels == 256 and pool.gamma == 0.2
+    with torch.no_grad():
+        expected = model(images())
+        same_detections(
+            roikit.replace_roi(model, roikit.RoIAlign(7))(images()), expected
+        )  # untrained, its offsets are 0
+
+
+def test_one_extractor_for_each_level():
+    given = [roikit.DeformRoIPool(256) for _ in range(4)]
+    model = roikit.replace_roi(build(FasterRCNN).train(), given)
+    assert all(a is b for a, b in zip(model.roi_heads.box_roi_pool.extractor, given, strict=True))
+    assert_trains(model)
+
+
+def test_levels_stay_aggregated():
+    """A head that was built for several levels side by side gets them from the new layer too."""
+    model = roikit.detection.faster_rcnn(
+        "resnet10t", num_classes=3, channels=16, fc_dim=16, aggregate="concat", **SMALL
+    )
+    roikit.replace_roi(model, roikit.PrRoIPool(7))
+    assert model.roi_heads.box_roi_pool.aggregate == "concat"
+    assert_trains(model)
+
+
+def test_an_extractor_that_takes_sizes_of_images_gets_them():
+    seen = []
+
+    class Sized(roikit.RoIAlign):
+        extras = ("image_sizes",)
+
+        def weights(self, features, boxes, spatial_scale=1.0, image_sizes=None):
+            seen.append(image_sizes)
+            return super().weights(features, boxes, spatial_scale)
+
+    model = roikit.replace_roi(build(FasterRCNN), Sized(7))
+    with torch.no_grad():
+        model(images())
+    assert seen == [[(96, 128), (96, 117)]]
 
 
 def test_training_losses_are_torchvisions():
@@ -198,7 +279,20 @@ class TestErrors:
         self.refuse(model, "the model has no mask head", roikit.RoIAlign(7), mask=roikit.RoIAlign(14))
 
     def test_no_extractor(self, model):
-        self.refuse(model, "is not a RegionExtractor", nn.Identity())
+        self.refuse(model, r"box must be a roikit.RegionExtractor such as roikit.RoIAlign\(\)", nn.Identity())
+        self.refuse(model, "box is an empty list", [])
+
+    def test_layers_for_other_channels(self, model):
+        self.refuse(
+            model, r"DeformRoIPool was made for 64 channels, but its maps have 256 .*: leave", roikit.DeformRoIPool(64)
+        )
+        layers = {"strides": {str(k): 4 * 2**k for k in range(4)}}  # nothing is probed then
+        self.refuse(model, "made for 64 channels, but its maps have 256", roikit.DeformRoIPool(64), **layers)
+
+    def test_another_number_of_levels(self, model):
+        self.refuse(model, "4 levels need one extractor, or one each, not 2", [roikit.RoIAlign(7)] * 2)
+        mixed = [roikit.RoIAlign(7)] * 3 + [roikit.PSRoIAlign(7)]
+        self.refuse(model, "mixes extractors that are position-sensitive with others", mixed)
 
     def test_missing_strides(self, model):
         self.refuse(model, "strides has no entry for the feature map '1'", roikit.RoIAlign(7), strides={"0": 4})

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from roikit.detection import faster_rcnn, mask_rcnn
+from roikit.detection import faster_rcnn, mask_rcnn, rfcn
 
-BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn}
+BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "rfcn": rfcn}
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +13,7 @@ def _seeded():
 
 @pytest.fixture
 def tiny():
-    """Builds a small detector: ``tiny("faster" | "mask", **arguments)``."""
+    """Builds a small detector: ``tiny("faster" | "mask" | "rfcn", **arguments)``."""
 
     def build(kind="faster", **arguments):
         defaults = dict(
@@ -28,6 +28,8 @@ def tiny():
         )
         if kind == "mask":
             defaults["mask_channels"] = 16
+        if kind == "rfcn":
+            del defaults["fc_dim"]
         return BUILDERS[kind](**(defaults | arguments))
 
     return build

@@ -11,7 +11,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 import roikit
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
-kinds = pytest.mark.parametrize("kind", ["faster", "mask"])
+kinds = pytest.mark.parametrize("kind", ["faster", "mask", "rfcn"])
 necks = pytest.mark.parametrize("neck", ["fpn", "c5"])
 
 
@@ -189,7 +189,7 @@ class Halves(roikit.RoIAlign):
     def out_channels(self, channels):
         return channels // 2
 
-    def after(self, pooled):
+    def after(self, pooled, weights):
         return pooled[:, ::2]
 
 

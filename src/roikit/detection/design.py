@@ -5,19 +5,27 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal
 
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from ..extractors import RegionExtractor
+from ..extractors import PSRoIAlign
 from .necks import NECKS
-from .pooling import check_extractor
+from .pooling import Extractors, Pooling, default_extractor, groups_of, plan_pooling, show
 from .pretrained import COCO_DETECTORS
 
 WEIGHTS = (None, "imagenet", "coco")
 NORMS = ("auto", "batch", "frozen")
+Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn"]
+# Arguments that a detector does not have.
+_NOT_FOR = {
+    "faster_rcnn": ("mask_extractor", "mask_channels", "class_specific_boxes"),
+    "mask_rcnn": ("class_specific_boxes",),
+    "rfcn": ("mask_extractor", "mask_channels", "fc_dim"),
+}
 # Arguments of torchvision's constructor that are built here, and what to say instead.
 _BUILT_HERE = {
     "box_roi_pool": "extractor",
@@ -33,17 +41,20 @@ _BUILT_HERE = {
 
 @dataclass(frozen=True)
 class Design:
-    """The arguments of :func:`roikit.detection.faster_rcnn`; ``mask_extractor`` is what makes it a Mask R-CNN.
+    """The arguments of `roikit.detection.faster_rcnn`, `mask_rcnn` and `rfcn`, and what they mean.
 
     Raises:
         ValueError: an argument that is unknown or does not fit the others.
         TypeError: a setting that torchvision's detectors do not have.
     """
 
+    kind: Kind
     backbone: str
     neck: str
-    extractor: RegionExtractor
+    extractor: Extractors | None
     num_classes: int
+    aggregate: str = "assign"
+    extractor_per_level: bool = False
     channels: int = 256
     fc_dim: int = 1024
     anchor_sizes: Sequence[Any] | None = None
@@ -52,9 +63,26 @@ class Design:
     norm: str = "auto"
     trainable_layers: int | None = None
     backbone_options: Mapping[str, Any] | None = None
+    built: Mapping[str, Any] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    mask_extractor: RegionExtractor | None = None
+    mask_extractor: Extractors | None = None
     mask_channels: int = 256
+    class_specific_boxes: bool = False
+
+    @classmethod
+    def of(cls, kind: Kind, arguments: dict[str, Any], options: Mapping[str, Any]) -> Design:
+        """From a detector's arguments; of ``options``, those that are no field here are torchvision's settings."""
+        own = {f.name for f in fields(cls)} - {"kind", "settings", *_NOT_FOR[kind]}
+        arguments = arguments | {name: value for name, value in options.items() if name in own}
+        built = arguments.get("built")
+        if built is not None:
+            missing = {"aligned", "norm", "trainable_layers", "weights"} - set(built)
+            if missing:
+                raise ValueError(
+                    f"built must be the build_info of a detector, but it has no {min(missing)!r}: {dict(built)}"
+                )
+            arguments |= {"weights": None, "norm": built["norm"], "trainable_layers": built["trainable_layers"]}
+        return cls(kind, settings={n: v for n, v in options.items() if n not in own}, **arguments)
 
     def __post_init__(self) -> None:
         _one_of("neck", self.neck, tuple(NECKS))
@@ -69,25 +97,69 @@ class Design:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if self.trainable_layers is not None and not 0 <= self.trainable_layers <= 5:
             raise ValueError(f"trainable_layers={self.trainable_layers} must be from 0 (all frozen) to 5 (all learn)")
-        check_extractor(self.extractor, "extractor")
-        if self.mask_extractor is not None:
-            check_extractor(self.mask_extractor, "mask_extractor", square=True)
         _check_settings(self.settings)
+        _ = self.pooling, self.mask_pooling
         if self.weights == "coco":
             self._check_coco()
 
     @property
-    def masks(self) -> bool:
-        return self.mask_extractor is not None
+    def aligned(self) -> bool:
+        """Of default extractors: COCO's weights were trained with unaligned ones."""
+        return self.weights != "coco" if self.built is None else self.built["aligned"]
+
+    @property
+    def box_outputs(self) -> int:
+        """R-FCN's numbers of a box: four, or four for each class."""
+        return 4 * (self.num_classes if self.class_specific_boxes else 1)
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """How the box head pools."""
+        if self.kind != "rfcn":
+            return self._plan("extractor", self.extractor, 7)
+        given = PSRoIAlign(7) if self.extractor is None else self.extractor
+        groups = groups_of(given)
+        if groups == 1:
+            raise ValueError(
+                f"extractor must be position-sensitive in an R-FCN, such as roikit.PSRoIAlign(7), not {show(given)}: "
+                "roikit.detection.faster_rcnn takes the others"
+            )
+        if self.aggregate == "concat":
+            raise ValueError(
+                "aggregate='concat' lays the levels' channels side by side, but an R-FCN has no layer behind its "
+                "pooling that could weigh them: use 'assign' or 'sum'"
+            )
+        said = f"(num_classes + {'4·num_classes' if self.class_specific_boxes else 4})·{groups} = {{}}"
+        channels = (self.num_classes + self.box_outputs) * groups
+        return self._plan("extractor", given, 7, channels=channels, said=said)
+
+    @cached_property
+    def mask_pooling(self) -> Pooling | None:
+        """How the mask head pools; ``None`` where there is none."""
+        return self._plan("mask_extractor", self.mask_extractor, 14, square=True) if self.kind == "mask_rcnn" else None
+
+    def _plan(self, argument: str, given: Extractors | None, size: int, **settings: Any) -> Pooling:
+        if given is None:
+            given = default_extractor(size, aligned=self.aligned)
+        elif self.kind != "rfcn" and groups_of(given) > 1:
+            raise ValueError(
+                f"{argument} {show(given)} is position-sensitive: it makes one channel of {groups_of(given)} maps, "
+                "which this detector does not have; roikit.detection.rfcn does"
+            )
+        settings = {"channels": self.channels, **settings}
+        return plan_pooling(given, argument, aggregate=self.aggregate, per_level=self.extractor_per_level, **settings)
 
     def _check_coco(self) -> None:
-        height, width = self.extractor.output_size
+        if self.kind == "rfcn":
+            raise ValueError("weights='coco': there are none of an R-FCN; weights='imagenet' fits any backbone")
+        height, width = self.pooling.output_size
         needs = {
             "backbone='resnet50'": self.backbone.partition(".")[0] == "resnet50" and not self.backbone_options,
             "neck='fpn'": self.neck == "fpn",
             "channels=256": self.channels == 256,
             "fc_dim=1024": self.fc_dim == 1024,
             "an extractor with 49 parts": height * width == 49,
+            "aggregate='assign' or 'sum'": self.aggregate != "concat",
             "3 aspect ratios, 1 anchor size per level": len(self.aspect_ratios) == 3 and self._sizes_per_level() == 1,
             "mask_channels=256": self.mask_channels == 256,
         }

@@ -17,7 +17,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
 
-def _full(x: Tensor) -> Tensor:
+def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -33,7 +33,7 @@ class FullRPNHead(RPNHead):
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         objectness, deltas = super().forward(x)
-        return [_full(level) for level in objectness], [_full(level) for level in deltas]
+        return [full(level) for level in objectness], [full(level) for level in deltas]
 
 
 class FullBoxPredictor(FastRCNNPredictor):
@@ -41,14 +41,14 @@ class FullBoxPredictor(FastRCNNPredictor):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         scores, deltas = super().forward(x)
-        return _full(scores), _full(deltas)
+        return full(scores), full(deltas)
 
 
 class FullMaskPredictor(MaskRCNNPredictor):
     """torchvision's mask predictor; logits leave it in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _full(super().forward(x))
+        return full(super().forward(x))
 
 
 class SelectMaps:

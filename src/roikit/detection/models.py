@@ -1,32 +1,25 @@
-"""Faster R-CNN and Mask R-CNN: torchvision's detectors with a timm backbone, a neck and a chosen region extractor."""
+"""Faster R-CNN, Mask R-CNN and R-FCN: torchvision's detectors with a timm backbone, a neck and a region extractor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from torch import Tensor
 from torchvision.models.detection import FasterRCNN, MaskRCNN
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 
-from ..extractors import RegionExtractor
-from .backbones import Body, build_body, freeze
+from .build import build
 from .design import Design
-from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
-from .necks import NECKS
-from .pooling import default_extractor, pool_from, pooled_channels
-from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
-from .targets import CheckTargets
+from .pooling import Extractors
 
 
 def faster_rcnn(
     backbone: str = "resnet50",
     neck: str = "fpn",
-    extractor: RegionExtractor | None = None,
+    extractor: Extractors | None = None,
     num_classes: int = 91,
     *,
+    aggregate: str = "assign",
+    extractor_per_level: bool = False,
     channels: int = 256,
     fc_dim: int = 1024,
     anchor_sizes: Sequence[Any] | None = None,
@@ -48,9 +41,14 @@ def faster_rcnn(
         backbone: a convolutional timm model with ``features_only``, such as ``"resnet50"`` or ``"resnet10t"``.
         neck: ``"fpn"`` (Feature Pyramid Network; RoIs from C2-C5, the RPN also from a pooled level) or ``"c5"`` (one
             map: conv5 dilated to stride 16, RPN on conv4, a 1×1 convolution before RoI pooling; LRF section 4).
-        extractor: a region extractor, default ``RoIAlign(7, sampling_ratio=2)``. Its number of parts and its channels
-            decide the input of the box head.
+        extractor: a region extractor, one for each level in a list, or what makes one: a class such as
+            ``roikit.DeformRoIPool`` or ``functools.partial`` of it, which is given ``channels`` where it asks for it.
+            Default ``RoIAlign(7, sampling_ratio=2)``. Its number of parts and its channels decide the input of the box
+            head.
         num_classes: classes *with* the background, as in torchvision.
+        aggregate: which levels a RoI is read from: "assign" (the one that suits its size), "concat" (all, channels
+            side by side) or "sum" (all, added up); see ``roikit.MultiScale``.
+        extractor_per_level: make an extractor for each level, with layers of its own, instead of sharing one.
         channels: channels of the maps that RoIs are pooled from.
         fc_dim: width of the two fully connected layers.
         anchor_sizes: sides of the square anchors, in pixels of the resized image. ``"fpn"``: one per level, default
@@ -81,55 +79,43 @@ def faster_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'scores']
     """
-    aligned, weights, norm, trainable_layers = _as_built(built, weights, norm, trainable_layers)
-    return _build(
-        Design(
-            backbone=backbone,
-            neck=neck,
-            extractor=default_extractor(7, aligned=aligned) if extractor is None else extractor,
-            num_classes=num_classes,
-            channels=channels,
-            fc_dim=fc_dim,
-            anchor_sizes=anchor_sizes,
-            aspect_ratios=aspect_ratios,
-            weights=weights,
-            norm=norm,
-            trainable_layers=trainable_layers,
-            backbone_options=backbone_options,
-            settings=settings,
-        ),
-        aligned,
-        built,
-    )
+    own: dict[str, Any] = {
+        "aggregate": aggregate,
+        "extractor_per_level": extractor_per_level,
+        "channels": channels,
+        "fc_dim": fc_dim,
+        "anchor_sizes": anchor_sizes,
+        "aspect_ratios": aspect_ratios,
+        "weights": weights,
+        "norm": norm,
+        "trainable_layers": trainable_layers,
+        "backbone_options": backbone_options,
+        "built": built,
+    }
+    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
+    return build(Design.of("faster_rcnn", own, settings))
 
 
 def mask_rcnn(
     backbone: str = "resnet50",
     neck: str = "fpn",
-    extractor: RegionExtractor | None = None,
+    extractor: Extractors | None = None,
     num_classes: int = 91,
     *,
-    mask_extractor: RegionExtractor | None = None,
+    mask_extractor: Extractors | None = None,
     mask_channels: int = 256,
-    channels: int = 256,
-    fc_dim: int = 1024,
-    anchor_sizes: Sequence[Any] | None = None,
-    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
-    weights: str | None = None,
-    norm: str = "auto",
-    trainable_layers: int | None = None,
-    backbone_options: Mapping[str, Any] | None = None,
-    built: Mapping[str, Any] | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> MaskRCNN:
     """Mask R-CNN (He et al., ICCV 2017): :func:`faster_rcnn` with a mask branch.
 
     Args:
+        backbone, neck, extractor, num_classes: as in :func:`faster_rcnn`.
         mask_extractor: the region extractor of the mask branch, default ``RoIAlign(14, sampling_ratio=2)``. Its output
-            is square; the mask has twice its side.
+            is square; the mask has twice its side. ``aggregate`` and ``extractor_per_level`` are for both.
         mask_channels: channels of the mask branch's convolutions.
+        options: the other arguments of :func:`faster_rcnn`.
 
-    The other arguments and the errors are those of :func:`faster_rcnn`. Targets also hold ``"masks"`` (uint8
+    The errors are those of :func:`faster_rcnn`. Targets also hold ``"masks"`` (uint8
     ``[N, H, W]``), detections ``"masks"`` (``[N, 1, H, W]``, probabilities).
 
     Example:
@@ -138,105 +124,52 @@ def mask_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'masks', 'scores']
     """
-    aligned, weights, norm, trainable_layers = _as_built(built, weights, norm, trainable_layers)
-    return _build(
-        Design(
-            backbone=backbone,
-            neck=neck,
-            extractor=default_extractor(7, aligned=aligned) if extractor is None else extractor,
-            num_classes=num_classes,
-            mask_extractor=default_extractor(14, aligned=aligned) if mask_extractor is None else mask_extractor,
-            mask_channels=mask_channels,
-            channels=channels,
-            fc_dim=fc_dim,
-            anchor_sizes=anchor_sizes,
-            aspect_ratios=aspect_ratios,
-            weights=weights,
-            norm=norm,
-            trainable_layers=trainable_layers,
-            backbone_options=backbone_options,
-            settings=settings,
-        ),
-        aligned,
-        built,
-    )
+    own: dict[str, Any] = {"mask_extractor": mask_extractor, "mask_channels": mask_channels}
+    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
+    return build(Design.of("mask_rcnn", own, options))
 
 
-def _as_built(
-    built: Mapping[str, Any] | None, weights: str | None, norm: str, trainable_layers: int | None
-) -> tuple[bool, str | None, str, int | None]:
-    """Whether default extractors are aligned; then the other arguments as given, or as they came out in ``built``."""
-    if built is None:
-        return weights != "coco", weights, norm, trainable_layers
-    missing = {"aligned", "norm", "trainable_layers", "weights"} - set(built)
-    if missing:
-        raise ValueError(f"built must be the build_info of a detector, but it has no {min(missing)!r}: {dict(built)}")
-    return built["aligned"], None, built["norm"], built["trainable_layers"]
+def rfcn(
+    backbone: str = "resnet50",
+    neck: str = "c5",
+    extractor: Extractors | None = None,
+    num_classes: int = 91,
+    *,
+    channels: int = 1024,
+    class_specific_boxes: bool = False,
+    **options: Any,
+) -> FasterRCNN:
+    """R-FCN (Dai et al., NeurIPS 2016): :func:`faster_rcnn` whose head votes on position-sensitive maps.
 
+    From the neck's maps of ``channels`` channels, 1×1 convolutions make k² maps for every class and k² for each of a
+    box's four numbers; a position-sensitive extractor pools them, part (i, j) from maps of its own, and the mean over
+    the parts is the result (section 2). No layer runs once per region.
 
-def _build(design: Design, aligned: bool, built: Mapping[str, Any] | None) -> Any:
-    body, coco, build_info = _body(design)
-    neck = NECKS[design.neck](body, design.channels)
-    anchors = anchor_generator(
-        [neck.strides[name] for name in neck.rpn_maps], design.anchor_sizes, design.aspect_ratios
-    )
-    height, width = design.extractor.output_size
-    settings: dict[str, Any] = {
-        "size_divisible": max(32, *body.strides),
-        "image_mean": list(body.mean),
-        "image_std": list(body.std),
-        "rpn_anchor_generator": anchors,
-        "rpn_head": FullRPNHead(neck.rpn_channels, anchors.num_anchors_per_location()[0]),
-        "box_head": TwoMLPHead(pooled_channels(design.extractor, design.channels) * height * width, design.fc_dim),
-        "box_predictor": FullBoxPredictor(design.fc_dim, design.num_classes),
-    } | design.settings
-    if design.mask_extractor is None:
-        model = FasterRCNN(neck, **settings)
-    else:
-        in_channels = pooled_channels(design.mask_extractor, design.channels)
-        settings["mask_head"] = MaskRCNNHeads(in_channels, [design.mask_channels] * 4, 1)
-        settings["mask_predictor"] = FullMaskPredictor(design.mask_channels, design.mask_channels, design.num_classes)
-        model = MaskRCNN(neck, **settings)
-        model.roi_heads.mask_roi_pool = pool_from(neck, design.mask_extractor)
-    # torchvision's constructor takes no other pooling module than its own, so it gets ours afterwards
-    model.roi_heads.box_roi_pool = pool_from(neck, design.extractor)
-    if set(neck.rpn_maps) != set(neck.strides):
-        model.rpn.register_forward_pre_hook(SelectMaps(neck.rpn_maps))
-    model.register_forward_pre_hook(CheckTargets(design.num_classes, design.masks), with_kwargs=True)
-    if coco is not None:
-        load_coco(model, coco, design.num_classes)
-    model.build_info = build_info | {"aligned": aligned} | ({"weights": built["weights"]} if built else {})
-    return model
+    Args:
+        backbone, num_classes: as in :func:`faster_rcnn`.
+        neck: ``"c5"``, as in the paper, or ``"fpn"``: the convolutions are shared by the levels.
+        extractor: a position-sensitive extractor, default ``PSRoIAlign(7)``; ``PSRoIPool(7)`` is the paper's. One with
+            layers is best given as what makes it, ``functools.partial(roikit.DeformPSRoIPool, group_size=7)``: the
+            number of maps, its ``channels``, is (num_classes + 4)·k².
+        channels: of the neck's maps; in the paper 1024, behind a rectifier as here.
+        class_specific_boxes: four numbers for every class, 4·num_classes·k² maps, instead of four for all.
+        options: the other arguments of :func:`faster_rcnn`; there is no ``fc_dim``.
 
+    Returns:
+        A ``torchvision.models.detection.FasterRCNN``: the same losses and detections.
 
-def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any]]:
-    """The backbone, frozen as its weights ask for; COCO's state dict for the whole model, if asked for; what was done.
+    Raises:
+        ValueError: as :func:`faster_rcnn`, and an extractor that is not position-sensitive.
+        TypeError: an unknown setting.
 
-    Weights that cannot be reached leave nothing frozen: random layers have to learn.
+    Example:
+        >>> import torch
+        >>> model = rfcn("resnet10t", num_classes=6, channels=64, min_size=128, max_size=128)
+        >>> model.backbone.scores.out_channels, model.backbone.boxes.out_channels
+        (294, 196)
+        >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
+        ['boxes', 'labels', 'scores']
     """
-    loaded, coco = design.weights, None
-    norm, trainable_layers = design.norm, design.trainable_layers
-    build = partial(
-        build_body, design.backbone, output_stride=NECKS[design.neck].OUTPUT_STRIDE, options=design.backbone_options
-    )
-    try:
-        if design.weights == "coco":
-            coco = coco_state_dict(design.masks)
-        body = build(pretrained=design.weights == "imagenet")
-    except Unreachable as error:
-        warn_from_scratch(str(design.weights), design.backbone, str(error))
-        loaded, norm, trainable_layers = None, "auto", None
-        body = build()
-    if norm == "auto":
-        norm = "frozen" if loaded else "batch"
-    if trainable_layers is None:
-        trainable_layers = 3 if loaded else 5
-    freeze(body, norm=norm, trainable_layers=trainable_layers)
-    info = {
-        "backbone": design.backbone,
-        "neck": design.neck,
-        "weights": loaded,
-        "norm": norm,
-        "trainable_layers": trainable_layers,
-    }
-    return body, coco, info
+    own: dict[str, Any] = {"channels": channels, "class_specific_boxes": class_specific_boxes}
+    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
+    return build(Design.of("rfcn", own, options))

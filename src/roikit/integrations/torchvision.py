@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..extractors import RegionExtractor
+from ..detection.pooling import Extractors, check_extractor, groups_of, is_listed, make_all, show
 from ..multiscale import MultiScale
 
 Model = TypeVar("Model", bound=nn.Module)
+Strides = dict[str, float | tuple[float, float]]
 
 
 def replace_roi(
     model: Model,
-    extractor: RegionExtractor,
+    extractor: Extractors,
     *,
-    mask: RegionExtractor | None = None,
-    keypoint: RegionExtractor | None = None,
-    strides: dict[str, float | tuple[float, float]] | None = None,
+    mask: Extractors | None = None,
+    keypoint: Extractors | None = None,
+    strides: Strides | None = None,
 ) -> Model:
     """Replace the RoI pooling of torchvision's Faster, Mask or Keypoint R-CNN, in place; the heads stay.
 
     Args:
-        model: ``torchvision.models.detection``'s FasterRCNN, MaskRCNN or KeypointRCNN (any with ``roi_heads``).
-        extractor: for the box head.
+        model: ``torchvision.models.detection``'s FasterRCNN, MaskRCNN or KeypointRCNN (any with ``roi_heads``), or one
+            of ``roikit.detection``. An R-FCN takes position-sensitive extractors, the others take the rest.
+        extractor: for the box head: an extractor, one for each level in a list, or what makes one, such as the class
+            ``roikit.DeformRoIPool`` or ``functools.partial`` of it, which is given the maps' ``channels``.
         mask: for the mask head; ``None`` leaves it as it is.
         keypoint: for the keypoint head; ``None`` leaves it as it is.
         strides: image pixels per feature cell of each feature map, by name. ``None`` finds them by sending one blank
@@ -35,8 +38,8 @@ def replace_roi(
         ``model``.
 
     Raises:
-        ValueError: not such a model, a head that the model does not have, or an extractor whose number of parts the
-            head was not built for. Nothing is changed then.
+        ValueError: not such a model, a head that the model does not have, an extractor made for other channels than
+            the maps have, or one whose parts or channels the head was not built for. Nothing is changed then.
 
     With ``RoIAlign(7, sampling_ratio=2, aligned=False)`` the box head's outputs do not change.
 
@@ -55,38 +58,63 @@ def replace_roi(
         )
     wanted = {"box_roi_pool": extractor, "mask_roi_pool": mask, "keypoint_roi_pool": keypoint}
     chosen = {name: one for name, one in wanted.items() if one is not None}
-    for name, one in chosen.items():
-        old = getattr(heads, name, None)
-        if old is None:
-            raise ValueError(f"the model has no {name.split('_')[0]} head, so it cannot take {one!r} there")
-        if not isinstance(one, RegionExtractor):
-            raise ValueError(f"{one!r} is not a RegionExtractor such as roikit.RoIAlign()")
-        size = tuple(old.output_size)
-        if one.output_size != size:
-            raise ValueError(
-                f"the {name.split('_')[0]} head was built for {size[0]}×{size[1]} parts and {type(one).__name__} gives "
-                f"{one.output_size[0]}×{one.output_size[1]}: construct it with output_size={size}"
-            )
-    found = strides if strides is not None else _probe_strides(model)
+    for name in chosen:
+        if getattr(heads, name, None) is None:
+            head = name.split("_")[0]
+            raise ValueError(f"the model has no {head} head, so {head}= can take nothing")
+    channels: dict[str, int] | None = None
+    if strides is None:
+        strides, channels = _probe(model)
     new = {}
     for name, one in chosen.items():
-        old = getattr(heads, name)
-        names = list(old.featmap_names)
-        if strides is None:  # torchvision's layer may list more maps than there are, and reads those it finds
-            names = [n for n in names if n in found] or names
-        missing = [n for n in names if n not in found]
-        if missing:
-            raise ValueError(f"strides has no entry for the feature map {missing[0]!r}: it has {list(found)}")
-        scale, level = float(getattr(old, "canonical_scale", 224)), float(getattr(old, "canonical_level", 4))
-        new[name] = MultiScale(one, names, [found[n] for n in names], canonical_scale=scale, canonical_level=level)
+        new[name] = _pool_like(getattr(heads, name), name.split("_")[0], one, model, strides, channels)
     parameter = next(model.parameters())
     for name, layer in new.items():
         setattr(heads, name, layer.to(parameter.device).train(model.training))
     return model
 
 
-def _probe_strides(model: nn.Module, side: int = 256) -> dict[str, float | tuple[float, float]]:
-    """The stride of every feature map, from the sizes that one blank image gives."""
+def _pool_like(
+    old: Any, head: str, given: Extractors, model: nn.Module, strides: Strides, found: dict[str, int] | None
+) -> MultiScale:
+    """The pooling layer that stands for ``old``; ``found``: the channels of the maps, where a probe has shown them."""
+    names = list(old.featmap_names)
+    if found is not None:  # torchvision's layer may list more maps than there are, and reads those it finds
+        names = [n for n in names if n in found] or names
+    missing = [n for n in names if n not in strides]
+    if missing:
+        raise ValueError(f"strides has no entry for the feature map {missing[0]!r}: it has {list(strides)}")
+    if found is not None and names[0] in found:
+        channels: int | None = found[names[0]]
+    else:  # torchvision's detectors ask their backbones to say it
+        channels = getattr(model.get_submodule("backbone"), "out_channels", None)
+    size, groups = tuple(old.output_size), old.extractor_at(0).groups if isinstance(old, MultiScale) else 1
+    if groups_of(given) != groups:
+        builder = "rfcn" if groups_of(given) > 1 else "faster_rcnn"
+        raise ValueError(
+            f"the {head} head was built for pooling that makes a channel of {groups} map{'s'[: groups > 1]}, and "
+            f"{show(given)} makes one of {groups_of(given)}: roikit.detection.{builder} builds detectors for it"
+        )
+    each = make_all(given, head, channels)
+    for one in each:
+        check_extractor(one, head, channels)
+        if one.output_size != size:
+            raise ValueError(
+                f"the {head} head was built for {size[0]}×{size[1]} parts and {type(one).__name__} gives "
+                f"{one.output_size[0]}×{one.output_size[1]}: construct it with output_size={size}"
+            )
+    return MultiScale(
+        each if is_listed(given) else each[0],
+        names,
+        [strides[n] for n in names],
+        aggregate=getattr(old, "aggregate", "assign"),
+        canonical_scale=float(getattr(old, "canonical_scale", 224)),
+        canonical_level=float(getattr(old, "canonical_level", 4)),
+    )
+
+
+def _probe(model: nn.Module, side: int = 256) -> tuple[Strides, dict[str, int]]:
+    """The strides and channels of every feature map, from what one blank image gives."""
     backbone = model.get_submodule("backbone")
     training = {module: module.training for module in backbone.modules()}
     parameter = next(backbone.parameters())
@@ -104,8 +132,8 @@ def _probe_strides(model: nn.Module, side: int = 256) -> dict[str, float | tuple
             module.training = mode
     if isinstance(maps, Tensor):
         maps = {"0": maps}
-    found: dict[str, float | tuple[float, float]] = {}
+    strides: Strides = {}
     for name, x in maps.items():
-        pair = tuple(float(2 ** round(torch.log2(torch.tensor(side / n)).item())) for n in x.shape[-2:])
-        found[name] = pair[0] if pair[0] == pair[1] else (pair[0], pair[1])
-    return found
+        y, x_stride = (float(2 ** round(torch.log2(torch.tensor(side / n)).item())) for n in x.shape[-2:])
+        strides[name] = y if y == x_stride else (y, x_stride)
+    return strides, {name: x.shape[1] for name, x in maps.items()}

@@ -6,7 +6,12 @@ from torch import nn
 
 
 def starts_at_zero(layer: nn.Linear) -> nn.Linear:
-    """The layer with weight and bias 0: what it predicts has no effect until it is trained."""
+    """The layer with weight and bias 0: what it predicts has no effect until it is trained.
+
+    It is marked (``layer.starts_at_zero``), since what such layers predict is where bins lie: an optimiser whose steps
+    do not shrink with the gradient, such as Adam, has to take smaller ones there.
+    """
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
+    layer.starts_at_zero = True  # type: ignore[assignment]
     return layer

@@ -16,7 +16,8 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     """The detector of a configuration.
 
     Args:
-        config: `model`, `extractor` and `mask_extractor` are read. The extractors become part of the model.
+        config: `model`, `extractor` and `mask_extractor` are read: extractors, or what makes them. A position-sensitive
+            extractor gets an R-FCN.
         categories: number of categories without the background.
         built: `build_info` of the detector whose weights will be loaded into this one: nothing is fetched, and norms
             and frozen layers are as they came out there (weights that could not be reached change both).
@@ -25,15 +26,19 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         RunError: no such backbone, an extractor that does not fit, an unknown option.
     """
     from roikit import detection
+    from roikit.detection.pooling import groups_of
 
     model = config.model
+    build: Any = detection.mask_rcnn if model.masks else detection.faster_rcnn
+    position_sensitive = groups_of(config.extractor) > 1
     arguments: dict[str, Any] = {
         "backbone": model.backbone,
         "neck": model.neck,
         "extractor": config.extractor,
         "num_classes": categories + 1,
+        "aggregate": model.aggregate,
+        "extractor_per_level": model.extractor_per_level,
         "channels": model.channels,
-        "fc_dim": model.fc_dim,
         "anchor_sizes": model.anchor_sizes,
         "aspect_ratios": model.aspect_ratios,
         "weights": model.weights,
@@ -47,17 +52,21 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         "rpn_batch_size_per_image": model.anchors_per_image,
         "box_batch_size_per_image": model.rois_per_image,
     }
+    if position_sensitive:
+        build = detection.rfcn
+        if model.masks:
+            raise RunError("model.masks: the extractor is position-sensitive, and an R-FCN has no masks")
+    else:
+        arguments["fc_dim"] = model.fc_dim
     if model.masks:
         arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
     elif config.mask_extractor is not None:
         raise RunError("mask_extractor: needs model.masks true")
-    clash = sorted(set(model.options) & {*arguments, "built"})
+    clash = sorted(set(model.options) & {*arguments, "fc_dim", "built"})
     if clash:
         raise RunError(f"model.options: {clash[0]!r} has a key of its own; give it there")
     try:
-        detector = (detection.mask_rcnn if model.masks else detection.faster_rcnn)(
-            **arguments, **model.options, built=built
-        )
+        detector = build(**arguments, **model.options, built=built)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"model: {error}") from None
     if config.channels_last:

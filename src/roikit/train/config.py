@@ -69,11 +69,17 @@ class ModelConfig:
     channels: int = 64
     """Channels of the feature maps that regions are taken from."""
 
+    aggregate: Literal["assign", "concat", "sum"] = "assign"
+    """fpn: a region is read from the level that suits its size, or from all, side by side or added up."""
+
+    extractor_per_level: bool = False
+    """fpn: an extractor for each level, with layers of its own, instead of one that all share."""
+
     masks: bool = False
     """Predict masks too (Mask R-CNN); the data must have them."""
 
     fc_dim: int = 256
-    """Width of the two fully connected layers of the box head."""
+    """Width of the two fully connected layers of the box head (R-FCN has none)."""
 
     mask_channels: int = 64
     """Channels of the mask head's convolutions."""
@@ -109,7 +115,7 @@ class ModelConfig:
     """Proposals sampled per image for the loss of the heads."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of roikit.detection.faster_rcnn / mask_rcnn, by name: trainable_layers, rpn_nms_thresh, ..."""
+    """Further arguments of roikit.detection.faster_rcnn / mask_rcnn / rfcn, by name: trainable_layers, ..."""
 
 
 @dataclass
@@ -133,6 +139,9 @@ class OptimConfig:
 
     factors: dict[str, float] = field(default_factory=dict)
     """Regular expression found in a parameter's name -> factor on its learning rate; 0 freezes it."""
+
+    offset_factor: float | None = None
+    """Factor on the rate of the extractors' layers that move their bins; nothing is 0.01 for adamw and 1 for sgd."""
 
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
@@ -158,6 +167,14 @@ class OptimConfig:
     ema: float = 0.0
     """Decay per step of a running average of the weights, which is then evaluated and saved; 0 is off."""
 
+    @property
+    def rate_of_offsets(self) -> float:
+        """`offset_factor`, or what suits the optimiser. γ of deformable pooling makes the gradient small, and with it
+        SGD's step; a step of AdamW has one size whatever the gradient's, and at the full rate the bins fly off."""
+        if self.offset_factor is not None:
+            return self.offset_factor
+        return 0.01 if self.name == "adamw" else 1.0
+
 
 @dataclass
 class TrainConfig:
@@ -167,7 +184,8 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
 
     extractor: RegionExtractor = field(default_factory=RoIAlign)
-    """The region feature extractor of the boxes: a class name, its arguments as --extractor.NAME VALUE."""
+    """The region feature extractor of the boxes: a class name, its arguments as --extractor.NAME VALUE. A
+    position-sensitive one makes the detector an R-FCN."""
 
     mask_extractor: RegionExtractor | None = None
     """The region feature extractor of the masks; nothing means the detector's own choice."""
@@ -221,6 +239,7 @@ def validate(config: TrainConfig) -> None:
         ("optim.weight_decay", optim.weight_decay >= 0, "0 or more"),
         ("optim.momentum", 0 <= optim.momentum < 1, "at least 0 and below 1"),
         ("optim.clip", optim.clip >= 0, "0 or more"),
+        ("optim.offset_factor", optim.offset_factor is None or optim.offset_factor >= 0, "0 or more"),
         ("optim.steps", optim.steps >= 1, "at least 1"),
         ("optim.epochs", optim.epochs is None or optim.epochs > 0, "above 0"),
         ("optim.warmup", optim.warmup >= 0, "0 or more"),

@@ -87,6 +87,7 @@ class Training:
             weight_decay=optim.weight_decay,
             factors=optim.factors,
             decay_norms=optim.decay_norms,
+            offset_factor=optim.rate_of_offsets,
         )
         # copied before prepare, which ties the model's forward to this very object
         self.ema: AveragedModel | None = averaged(self.detector, optim.ema) if optim.ema else None

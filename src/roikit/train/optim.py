@@ -15,7 +15,13 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, factors: Mapping[str, float], decay_norms: bool
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    factors: Mapping[str, float],
+    decay_norms: bool,
+    offset_factor: float = 1.0,
 ) -> list[dict]:
     """Parameter groups of equal learning rate and decay, in the order in which the model first names them.
 
@@ -26,6 +32,7 @@ def parameter_groups(
         factors: regular expression -> factor on the rate; a parameter takes the factors of every pattern found in its
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
+        offset_factor: factor on the rate of the extractors' layers that start at zero and move bins.
 
     Raises:
         RunError: a pattern that matches no parameter (else a typing error would go unnoticed) or is none.
@@ -46,10 +53,13 @@ def parameter_groups(
         if isinstance(module, _NORMS)
         for own, _ in module.named_parameters(recurse=False)
     }
+    movers = {
+        id(p) for m in model.modules() if getattr(m, "starts_at_zero", False) for p in m.parameters(recurse=False)
+    }
     used: set[str] = set()
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
-        factor = 1.0
+        factor = offset_factor if id(parameter) in movers else 1.0
         for pattern, value in patterns:
             if pattern.search(name):
                 used.add(pattern.pattern)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from roikit.extractors import RegionExtractor
 
 from .config import TrainConfig, validate
 from .errors import RunError
@@ -18,7 +22,19 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 class Parser(ArgumentParser):
-    """Errors are one line, with exit code 2."""
+    """Errors are one line, with exit code 2; the channels of an extractor with layers may be left out."""
+
+    def add_class_arguments(self, class_type: type, *args: Any, **kwargs: Any) -> list[str]:
+        """jsonargparse calls this for the class of a value, too: the one that `--extractor` names."""
+        if not (inspect.isclass(class_type) and issubclass(class_type, RegionExtractor)):
+            return super().add_class_arguments(class_type, *args, **kwargs)
+        parameter = inspect.signature(class_type).parameters.get("channels")
+        if parameter is None or parameter.default is not inspect.Parameter.empty:
+            return super().add_class_arguments(class_type, *args, **kwargs)
+        skip = {*(kwargs.pop("skip", None) or ()), "channels"}
+        added = super().add_class_arguments(class_type, *args, skip=skip, **kwargs)
+        self.add_argument("--channels", type=int | None, default=None, help="Of its maps; nothing: as the detector's.")
+        return [*added, "channels"]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise RunError(_one_line(message)) from None
@@ -52,15 +68,30 @@ def make_parser(prog: str = "roikit train", description: str | None = None) -> P
 
 
 def build(parser: Parser, parsed: Namespace) -> TrainConfig:
-    """The checked configuration, the extractors built."""
+    """The checked configuration; extractors are what makes them, since the detector decides their channels."""
     try:
-        built = parser.instantiate(parsed)
+        built = parser.instantiate(parsed, instantiators=[(_maker, RegionExtractor, True)])
+        for made in (built.extractor, built.mask_extractor):
+            _try_out(made)
     except (ValueError, TypeError) as error:  # an extractor that refuses its arguments
         raise RunError(f"configuration: {error}") from None
     fields = {name: getattr(built, name) for name in TrainConfig.__dataclass_fields__}
     config = TrainConfig(**fields)
     validate(config)
     return config
+
+
+def _maker(extractor: type[RegionExtractor], **arguments: Any) -> Any:
+    """What makes the extractor; an absent number of channels is the detector's to say."""
+    if arguments.get("channels", 0) is None:
+        del arguments["channels"]
+    return functools.partial(extractor, **arguments)
+
+
+def _try_out(make: Any) -> None:
+    """Make one without layers at once, so that a wrong argument is known before the data is read."""
+    if make is not None and "channels" not in inspect.signature(make).parameters:
+        make()
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:

@@ -1,0 +1,105 @@
+"""From a design to the detector: backbone, neck, pooling and heads put together, weights loaded."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+
+from .backbones import Body, build_body, freeze
+from .design import Design
+from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
+from .necks import NECKS, Neck
+from .position_sensitive import PositionSensitiveNeck, SplitVotes, Vote
+from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
+from .targets import CheckTargets
+
+
+def build(design: Design) -> Any:
+    """The detector of a design."""
+    body, coco, build_info = _body(design)
+    neck = NECKS[design.neck](body, design.channels)
+    anchors = anchor_generator(
+        [neck.strides[name] for name in neck.rpn_maps], design.anchor_sizes, design.aspect_ratios
+    )
+    settings: dict[str, Any] = {
+        "size_divisible": max(32, *body.strides),
+        "image_mean": list(body.mean),
+        "image_std": list(body.std),
+        "rpn_anchor_generator": anchors,
+        "rpn_head": FullRPNHead(neck.rpn_channels, anchors.num_anchors_per_location()[0]),
+    }
+    # torchvision's constructor takes no other pooling module than its own, so it gets ours afterwards
+    if design.kind == "rfcn":
+        groups = design.pooling.each[0].groups
+        maps = PositionSensitiveNeck(neck, design.num_classes * groups, design.box_outputs * groups)
+        settings |= {"box_head": Vote(), "box_predictor": SplitVotes(design.num_classes)}
+        model = FasterRCNN(maps, **settings | design.settings)
+        model.roi_heads.box_roi_pool = design.pooling.on(maps)
+    else:
+        model = _with_layers(design, neck, settings)
+    if set(model.backbone.rpn_maps) != set(model.backbone.strides):
+        model.rpn.register_forward_pre_hook(SelectMaps(model.backbone.rpn_maps))
+    model.register_forward_pre_hook(CheckTargets(design.num_classes, design.kind == "mask_rcnn"), with_kwargs=True)
+    if coco is not None:
+        load_coco(model, coco, design.num_classes)
+    loaded = {"weights": design.built["weights"]} if design.built else {}
+    model.build_info = build_info | {"aligned": design.aligned} | loaded
+    return model
+
+
+def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
+    """A Faster or Mask R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
+    pool = design.pooling.on(neck)
+    height, width = pool.output_size
+    settings |= {
+        "box_head": TwoMLPHead(pool.out_channels(design.channels) * height * width, design.fc_dim),
+        "box_predictor": FullBoxPredictor(design.fc_dim, design.num_classes),
+    }
+    if design.mask_pooling is None:
+        model = FasterRCNN(neck, **settings | design.settings)
+    else:
+        mask_pool = design.mask_pooling.on(neck)
+        settings["mask_head"] = MaskRCNNHeads(mask_pool.out_channels(design.channels), [design.mask_channels] * 4, 1)
+        settings["mask_predictor"] = FullMaskPredictor(design.mask_channels, design.mask_channels, design.num_classes)
+        model = MaskRCNN(neck, **settings | design.settings)
+        model.roi_heads.mask_roi_pool = mask_pool
+    model.roi_heads.box_roi_pool = pool
+    return model
+
+
+def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any]]:
+    """The backbone, frozen as its weights ask for; COCO's state dict for the whole model, if asked for; what was done.
+
+    Weights that cannot be reached leave nothing frozen: random layers have to learn.
+    """
+    loaded, coco = design.weights, None
+    norm, trainable_layers = design.norm, design.trainable_layers
+    build = partial(
+        build_body, design.backbone, output_stride=NECKS[design.neck].OUTPUT_STRIDE, options=design.backbone_options
+    )
+    try:
+        if design.weights == "coco":
+            coco = coco_state_dict(design.kind == "mask_rcnn")
+        body = build(pretrained=design.weights == "imagenet")
+    except Unreachable as error:
+        warn_from_scratch(str(design.weights), design.backbone, str(error))
+        loaded, norm, trainable_layers = None, "auto", None
+        body = build()
+    if norm == "auto":
+        norm = "frozen" if loaded else "batch"
+    if trainable_layers is None:
+        trainable_layers = 3 if loaded else 5
+    freeze(body, norm=norm, trainable_layers=trainable_layers)
+    info = {
+        "backbone": design.backbone,
+        "neck": design.neck,
+        "weights": loaded,
+        "norm": norm,
+        "trainable_layers": trainable_layers,
+    }
+    return body, coco, info
