@@ -133,9 +133,10 @@ class RoITransformer(RegionExtractor):
         Returns:
             The mean over the positive RoIs; 0, with a gradient of 0, where there is none.
         """
-        if weights.deltas is None:
+        deltas = getattr(weights, "deltas", None)
+        if deltas is None:
             raise ValueError("these weights hold no predicted boxes: pass what RoITransformer.weights returned")
-        boxes, deltas = weights.rois.boxes.detach(), weights.deltas
+        boxes = weights.rois.boxes.detach()
         if positive is not None:
             if positive.dtype != torch.bool or positive.shape != boxes.shape[:1]:
                 raise ValueError(

@@ -88,5 +88,6 @@ def sector_bins(directions: int, rings: int, points: int) -> list[list[tuple[int
             cos, sin = math.cos(angle), math.sin(angle)
             distance = (k % rings + 0.5) / rings * points / max(abs(cos), abs(sin))
             middle = (-sin * distance, cos * distance)
-            held.append(samples[min(range(len(samples)), key=[math.dist(p, middle) for p in samples].__getitem__)])
+            distances = [round(math.dist(sample, middle), 9) for sample in samples]  # of equal ones the first
+            held.append(samples[distances.index(min(distances))])
     return bins

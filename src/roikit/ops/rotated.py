@@ -19,7 +19,7 @@ from ..boxes import Rois, Scale, check_shape, raise_first, scale_pair
 Boxes = Tensor | Sequence[Tensor] | Rois
 
 ROW = "(cx, cy, w, h, θ)"
-MOST = 2**25  # sample points of one call; with their taps they take about 2 GB
+MOST = 2**24  # sample points of one call; with their taps they take about 1 GB
 
 
 def of_boxes(boxes: Tensor) -> Tensor:
