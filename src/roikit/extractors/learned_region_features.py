@@ -13,6 +13,7 @@ from ..boxes import Scale, scale_pair
 from ..layers.embeddings import sinusoidal
 from ..ops.exact import exact
 from ..ops.maps import Maps, as_maps
+from ..ops.transforms import needs_plain_torch
 from ..weights.attention import Attention
 from .base import Boxes, RegionExtractor
 from .support import SUPPORTS, Support, valid_cells
@@ -136,16 +137,23 @@ class LearnedRegionFeatures(RegionExtractor):
             scales: (y, x) of each level.
         """
         queries = None if self.position is None else self.embed_boxes(boxes)
+        apart = len(maps) > 1 and not _traced()
+        which = [(level == at).nonzero()[:, 0] for at in range(len(maps))] if apart else []
         found = []
         for axis in (0, 1):
             sizes = [x.shape[2 + axis] for x in maps]
             each = []
-            for size, scale in zip(sizes, scales, strict=True):
+            for at, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
                 if queries is None:  # 0, but NaN for a box that is not a number
                     logits = (boxes.sum(1) * 0)[:, None, None].expand(-1, self.parts, size)
+                    logits = logits[which[at]] if apart else logits
                 else:
-                    logits = _match(queries, self.embed_axis(size, scale[axis], axis, boxes))
+                    keys = self.embed_axis(size, scale[axis], axis, boxes)
+                    logits = _match(queries[which[at]] if apart else queries, keys)
                 each.append(pad(logits, (0, max(sizes) - size), value=-torch.inf) if len(maps) > 1 else logits)
+            if apart:  # each RoI on its own level alone
+                found.append(torch.cat(each)[torch.argsort(torch.cat(which))])
+                continue
             out = each[0]
             for at, logits in enumerate(each[1:], 1):
                 out = torch.where((level == at)[:, None, None], logits, out)
@@ -201,6 +209,11 @@ def _match(queries: Tensor, keys: Tensor) -> Tensor:
 @exact
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("bchw,kc->bkhw", x.to(weight.dtype), weight[:, :, 0, 0])
+
+
+def _traced() -> bool:
+    """Sizes that depend on values, such as the number of RoIs of a level, are not known."""
+    return torch.compiler.is_compiling() or needs_plain_torch() or bool(torch._C._len_torch_dispatch_stack())
 
 
 def _between(low: Tensor, high: Tensor, count: int) -> Tensor:
