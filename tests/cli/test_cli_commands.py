@@ -87,15 +87,44 @@ def test_extractors_in_yaml(call, tmp_path, text, name, arguments):
     assert arguments.items() <= extractor["init_args"].items()
 
 
-@pytest.mark.parametrize("flags", [["--extractor=RoIPool"], ["--extractor=PrRoIPool", "--model.neck=c5"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--extractor=RoIPool"],
+        ["--extractor=PrRoIPool", "--model.neck=c5"],
+        ["--extractor=DeformRoIPool", "--model.extractor_per_level=true"],
+        ["--extractor=RoIAlign", "--model.aggregate=concat"],
+        ["--extractor=PSRoIAlign", "--model.aggregate=sum"],
+        ["--extractor=DeformPSRoIPool", "--extractor.group_size=7", "--model.neck=c5"],
+    ],
+    ids=" ".join,
+)
 def test_swapping_the_extractor_is_one_flag(call, coco, tmp_path, flags):
     if "--model.neck=c5" in flags:
         flags = [*flags, "--model.anchor_sizes=[[16, 32, 64]]", "--extractor.expand=2.0"]
     run = tmp_path / "run"
+    flags = [*flags, "--model.options={box_score_thresh: 0.0}"]
     result = call("train", f"--data={coco}", *tiny_run.FLAGS, *flags, "--optim.steps=1", f"--out={run}")
     assert result.code == 0, result.err
-    assert call("eval", run).code == 0
     assert flags[0].partition("=")[2] in yaml.safe_load((run / "config.yaml").read_text())["extractor"]["class_path"]
+    assert call("eval", run, "--out", tmp_path / "again.json").code == 0  # rebuilt from the folder alone
+    written = (run / "metrics.json", tmp_path / "again.json")
+    assert len({json.dumps(json.loads(path.read_text())["bbox"]) for path in written}) == 1
+    assert call("predict", run, coco / "images" / "val", "--out", tmp_path / "out").code == 0
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["DeformRoIPool", "DeformPSRoIPool"])
+def test_channels_may_be_left_out_and_may_be_given(call, coco, tmp_path, name):
+    printed = call("train", f"--extractor={name}", "--print_config").out
+    assert yaml.safe_load(printed)["extractor"]["init_args"]["channels"] is None
+    (tmp_path / "c.yaml").write_text(printed)
+    again = call("train", f"--config={tmp_path / 'c.yaml'}", "--extractor.channels=16", "--print_config").out
+    assert yaml.safe_load(again)["extractor"]["init_args"]["channels"] == 16
+    flags = [f"--config={tmp_path / 'c.yaml'}", f"--data={coco}", *tiny_run.FLAGS, "--optim.steps=1"]
+    for number, more in enumerate([[], ["--extractor.channels=16"]]):
+        result = call("train", *flags, *more, f"--out={tmp_path / str(number)}")
+        assert result.code == 0, result.err
 
 
 def test_a_run_folder_holds_what_it_should(finished, coco):

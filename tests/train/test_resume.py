@@ -49,8 +49,9 @@ def assert_same(one: Path, other: Path) -> None:
     [
         ["--optim.ema=0.9", "--eval_every=5"],
         ["--optim.name=sgd", "--optim.lr=0.01", "--data.workers=1", "--model.masks=true", "--log_every=4"],
+        ["--extractor=DeformRoIPool", "--model.extractor_per_level=true"],
     ],
-    ids=["adamw-ema-eval", "sgd-workers-masks"],
+    ids=["adamw-ema-eval", "sgd-workers-masks", "layers-per-level"],
 )
 def test_stopped_between_and_within_steps(train, tmp_path, monkeypatch, capsys, flags):
     length = [f"--optim.steps={STEPS}", "--save_every=3", *flags]
