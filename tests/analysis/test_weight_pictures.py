@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,23 @@ from pngs import read_png
 import roikit
 import roikit.analysis
 from roikit.analysis import RegionView, draw_weights, region_weights_of, view_region
-from roikit.detection import faster_rcnn
+from roikit.detection import faster_rcnn, rfcn
+from roikit.detection.pooling import groups_of
 from roikit.extractors import EXTRACTORS
 
 BOX = torch.tensor([20.0, 12.0, 84.0, 76.0])
 SMALL = {"num_classes": 3, "channels": 8, "fc_dim": 8, "min_size": 64, "max_size": 128, "weights": None}
 
 
-def cells_of(view: RegionView) -> np.ndarray:
-    """The share of the weights' maximum that lies over the box, grown by two cells."""
+def share_near(view: RegionView) -> float:
+    """The share of the weights' maximum that lies over the box, grown by two cells and a fifth of its size."""
     sy, sx = view.stride
     seen = view.maximum
     y, x = (torch.arange(n) + 0.5 for n in seen.shape)
     x1, y1, x2, y2 = view.box
-    inside_y = (y * sy > y1 - 2 * sy) & (y * sy < y2 + 2 * sy)
-    inside_x = (x * sx > x1 - 2 * sx) & (x * sx < x2 + 2 * sx)
+    room_y, room_x = 2 * sy + (y2 - y1) / 5, 2 * sx + (x2 - x1) / 5
+    inside_y = (y * sy > y1 - room_y) & (y * sy < y2 + room_y)
+    inside_x = (x * sx > x1 - room_x) & (x * sx < x2 + room_x)
     return float(seen[inside_y][:, inside_x].sum() / seen.sum())
 
 
@@ -36,15 +40,51 @@ def detector():
     return faster_rcnn("resnet10t", **SMALL)
 
 
-@pytest.mark.parametrize("extractor", EXTRACTORS, ids=lambda e: e.__name__)
-def test_every_extractor_is_seen_over_its_box(detector, extractor, image, tmp_path):
-    model = roikit.replace_roi(detector, extractor(7))
+@pytest.mark.parametrize("kind", EXTRACTORS, ids=lambda e: e.__name__)
+def test_every_extractor_is_seen_over_its_box(kind, image, tmp_path):
+    """In the detector that takes it; what looks at the whole image by default is asked to look at the region."""
+    parameters = inspect.signature(kind).parameters
+    make = functools.partial(kind, support="roi") if "support" in parameters else kind
+    torch.manual_seed(0)
+    settings = dict(SMALL)
+    if groups_of(make) > 1:
+        del settings["fc_dim"]
+        model = rfcn("resnet10t", neck="fpn", extractor=make, **settings)
+    else:
+        model = faster_rcnn("resnet10t", extractor=make, **settings)
     view = region_weights_of(model, image, BOX)
-    assert view.weights.shape[1] == 49 and view.box == tuple(BOX.tolist())
-    assert cells_of(view) > 0.999
-    torch.testing.assert_close(view.mean.sum((1, 2)), torch.ones(49), atol=1e-4, rtol=0)
+    extractor = model.roi_heads.box_roi_pool.extractor
+    parts = extractor.output_size[0] * extractor.output_size[1]
+    assert view.weights.shape[1] == parts and view.box == tuple(BOX.tolist())
+    assert share_near(view) > 0.999
+    sums = view.mean.sum((1, 2))
+    assert bool((sums > 0.1).all()) and bool((sums < 1 + 1e-4).all())
+    if kind in SUMS_TO_ONE:
+        torch.testing.assert_close(sums, torch.ones(parts), atol=1e-4, rtol=0)
     picture = read_png(draw_weights(tmp_path / "weights.png", image, view))
     assert picture.std() > 0.05
+
+
+SUMS_TO_ONE = (roikit.RoIPool, roikit.RoIAlign, roikit.PrRoIPool, roikit.DeformRoIPool, roikit.PSRoIAlign)
+
+
+def test_further_arguments_and_levels_of_their_own(image):
+    masks = torch.zeros(1, 2, 2)
+    masks[0, 0, 0] = 1
+    view = view_region(roikit.MaskedRoIPool(2), torch.rand(1, 2, 24, 32), BOX, 4, masks=masks)
+    assert view.mean.sum((1, 2)).tolist() == pytest.approx([1, 0, 0, 0])
+
+    class Sized(roikit.RoIAlign):
+        extras = ("image_sizes",)
+
+        def weights(self, features, boxes, spatial_scale=1.0, image_sizes=None):
+            assert image_sizes == [(64, 85)]  # of the resized image
+            return super().weights(features, boxes, spatial_scale)
+
+    each = [Sized(7) for _ in range(4)]
+    for settings in ({"extractor": each}, {"extractor": Sized, "aggregate": "concat"}):
+        view = region_weights_of(faster_rcnn("resnet10t", **SMALL, **settings), image, BOX)
+        assert "level '0', stride 4" in view.title and share_near(view) > 0.999
 
 
 def test_the_level_and_the_numbers_are_the_detectors_own(detector, image):

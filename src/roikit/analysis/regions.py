@@ -54,7 +54,12 @@ class RegionView:
 
 
 def view_region(
-    extractor: RegionExtractor, features: Tensor, box: Tensor, stride: float | tuple[float, float], title: str = ""
+    extractor: RegionExtractor,
+    features: Tensor,
+    box: Tensor,
+    stride: float | tuple[float, float],
+    title: str = "",
+    **extras: Any,
 ) -> RegionView:
     """What ``extractor`` reads of a feature map for one box.
 
@@ -63,6 +68,7 @@ def view_region(
         box: ``Tensor[4]``, (x1, y1, x2, y2) in image pixels.
         stride: image pixels per feature cell, a number or (y, x).
         title: said above the picture; the extractor's ``repr`` where empty.
+        extras: the further arguments of a method that has some, for the one box (``extractor.extras``).
 
     Example:
         >>> import roikit
@@ -74,12 +80,14 @@ def view_region(
     corners = box_of(box)
     boxes = [torch.tensor([corners], device=features.device)]
     with torch.no_grad():
-        dense = extractor.weights(features, boxes, (1 / y, 1 / x)).dense(*features.shape[-2:])
+        dense = extractor.weights(features, boxes, (1 / y, 1 / x), **extras).dense(*features.shape[-2:])
     return RegionView(corners, dense[0], (float(y), float(x)), extractor.output_size, title or repr(extractor))
 
 
 def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "box") -> RegionView:
     """What a detector reads for one box of an image: on the level it assigns the box to, with that level's features.
+
+    Where the detector reads all levels (``aggregate`` "concat" or "sum"), the one that suits the box is shown.
 
     Args:
         model: a torchvision-like two-stage detector whose ``roi_heads.box_roi_pool`` is a ``roikit.MultiScale``
@@ -126,7 +134,8 @@ def _view(model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[floa
     level = assign_levels(box, pool.strides, pool.canonical_scale, pool.canonical_level)
     number = int(level)
     extractor, first = pool.extractor_at(number), torch.zeros_like(level)
-    weights = extractor.weights(maps[number], Rois(box, first, first), pool.scales[number])
+    extras = {"image_sizes": list(images.image_sizes)} if "image_sizes" in extractor.extras else {}
+    weights = extractor.weights(maps[number], Rois(box, first, first), pool.scales[number], **extras)
     y, x = scale_pair(pool.scales[number])
     stride = " × ".join(f"{1 / s:g}" for s in ((y, x) if x != y else (y,)))
     name = f"level {pool.featmap_names[number]!r}, " if len(maps) > 1 else ""

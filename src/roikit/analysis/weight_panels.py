@@ -119,7 +119,7 @@ def _close(axes: Any, rgb: np.ndarray, seen: Seen, bins: bool = False) -> None:
         upright = [[(u * sx, y1), (u * sx, y2)] for u in range(int(np.ceil(x1 / sx)), int(x2 / sx) + 1)]
         level = [[(x1, v * sy), (x2, v * sy)] for v in range(int(np.ceil(y1 / sy)), int(y2 / sy) + 1)]
         axes.add_collection(LineCollection(upright + level, colors="#ffffff", linewidths=0.4, alpha=0.55))
-    if bins:
+    if bins and (view.grid[1] > 1 or view.grid[0] == 1):  # parts of a pyramid or of sectors follow one another
         (h, w), (a, b, c, d) = view.grid, view.box
         upright = [[(a + (c - a) * j / w, b), (a + (c - a) * j / w, d)] for j in range(1, w)]
         level = [[(a, b + (d - b) * i / h), (c, b + (d - b) * i / h)] for i in range(1, h)]
