@@ -9,6 +9,7 @@ from roikit.train.errors import RunError
 
 ANALYSES = {
     "complexity": ("roikit.commands.analyze_complexity", "multiply-adds of a method, beside its paper's"),
+    "divergence": ("roikit.commands.analyze_divergence", "how far apart the parts of a region look, over a run"),
 }
 
 

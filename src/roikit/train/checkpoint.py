@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside, flushed to the disk, renamed; the last two are kept."""
+"""Checkpoints that are whole or absent: written beside, flushed to the disk, renamed; old ones are removed."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def steps(folder: Path) -> list[int]:
     return sorted((int(m.group(1)) for m in matches if m), reverse=True)
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the checkpoint of `step`, then remove all but the newest `KEPT` and what a kill left half-written."""
+def save(folder: Path, step: int, state: dict[str, Any], kept: int = KEPT) -> None:
+    """Write the checkpoint of `step`, then remove all but the newest `kept` (0: none) and what a kill left behind."""
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({"step": step, **state}, buffer)
     write_atomically(folder / f"step_{step:08d}.pt", buffer.getvalue())
-    for old in steps(folder)[KEPT:]:
+    for old in steps(folder)[kept:] if kept else []:
         (folder / f"step_{old:08d}.pt").unlink(missing_ok=True)
     for part in folder.glob(".step_*.tmp"):
         part.unlink(missing_ok=True)
@@ -89,6 +89,20 @@ def _read(path: Path) -> dict[str, Any]:
     if bad is not None:
         raise OSError(f"checksum of {bad} differs")
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load(folder: Path, step: int) -> dict[str, Any]:
+    """The checkpoint of one step.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    path = folder / f"step_{step:08d}.pt"
+    try:
+        return _read(path)
+    except Exception as error:  # a damaged file can fail in any way inside zip and pickle readers
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{path}: cannot be read ({reason})") from None
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:

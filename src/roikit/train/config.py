@@ -213,6 +213,9 @@ class TrainConfig:
     save_every: int = 200
     """Steps between checkpoints (one is always written at the end)."""
 
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept; 0 keeps all, and one of the untrained detector."""
+
     eval_every: int = 0
     """Steps between evaluations during training; 0 evaluates at the end only."""
 
@@ -252,6 +255,7 @@ def validate(config: TrainConfig) -> None:
         ("seed", config.seed >= 0, "0 or more"),
         ("log_every", config.log_every >= 1, "at least 1"),
         ("save_every", config.save_every >= 1, "at least 1"),
+        ("keep_checkpoints", config.keep_checkpoints != 1 and config.keep_checkpoints >= 0, "0 or at least 2"),
         ("eval_every", config.eval_every >= 0, "0 or more"),
     ]
     for key, fits, wanted in rules:

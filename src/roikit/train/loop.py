@@ -140,6 +140,7 @@ class Training:
                     "window": self.window.state(self.step),
                     "seconds": self.seconds,
                 },
+                self.config.keep_checkpoints,
             )
 
     @property
@@ -221,6 +222,8 @@ class Training:
         batches = iter(self.loader())
         if self._random is not None:  # after the loader has started, so that nothing draws in between
             checkpoint.set_random_state(self._random)
+        if self.step == 0 and not self.config.keep_checkpoints:
+            self.save()
         clock = time.perf_counter() - self.seconds
         with Progress("train", self.total, done=self.step, every=config.log_every, silent=not main) as bar:
             for images, targets, seeds in batches:

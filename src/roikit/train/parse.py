@@ -155,7 +155,17 @@ def dump(parser: Parser, parsed: Namespace) -> str:
 
 
 # what may differ between the parts of a run: where things are and how often something is written
-_FREE = ("data.path", "data.workers", "out", "cpu", "log_every", "save_every", "eval_every", "pictures")
+_FREE = (
+    "data.path",
+    "data.workers",
+    "out",
+    "cpu",
+    "log_every",
+    "save_every",
+    "keep_checkpoints",
+    "eval_every",
+    "pictures",
+)
 
 
 def changes(before: str, now: str) -> list[str]:
