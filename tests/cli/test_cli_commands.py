@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ import pytest
 import tiny_run
 import yaml
 from PIL import Image
+
+import roikit
+from roikit.extractors import EXTRACTORS
 
 
 def test_help_and_version_need_no_torch():
@@ -179,8 +183,33 @@ def test_info(call):
     assert result.code == 0
     for words in ("torch ", "backend numba", "backend triton", "runs on cpu", "threads"):
         assert words in result.out
-    listing = call("info", "--extractors").out
-    assert all(name in listing for name in ("RoIAlign", "RoIPool", "PrRoIPool"))
+
+
+def test_info_lists_every_extractor():
+    """Run as `python -m roikit`; values worked out by hand, columns where the heading says."""
+    result = tiny_run.roikit("info", "--extractors")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    heading = next(line for line in lines if line.startswith("extractor "))
+    titles = ("extractor", "weights", "parameters", "gradient to box", "further arguments")
+    places = [heading.index(title) for title in titles]
+    rows = {}
+    for line, after in itertools.pairwise(lines[lines.index(heading) + 1 :]):
+        if line and not line.startswith(" "):
+            name, *cells = (line[a:b].strip() for a, b in zip(places, [*places[1:], None], strict=True))
+            rows[name] = cells
+            assert after == f"  {getattr(roikit, name).paper}" and after.strip()
+            assert line[places[1] - 1] == line[places[2] - 1] == " "
+    assert list(rows) == [extractor.__name__ for extractor in EXTRACTORS]
+    assert rows["RoIPool"] == ["Selection", "0", "no", "none"]
+    assert rows["RoIAlign"] == ["Separable", "0", "yes", "none"]
+    assert rows["MaskedRoIPool"] == ["Separable", "0", "no", "masks"]
+    assert rows["PSRoIAlign"] == ["ShiftedBins", "0", "yes", "none"]
+    inputs = 256 * 49
+    assert rows["DeformRoIPool"] == ["ShiftedBins", f"{(inputs + 1) * 98:,}", "yes", "none"]
+    assert rows["ModulatedDeformRoIPool"][1] == f"{(inputs + 1) * 1024 + 1025 * 147:,}"
+    assert "  channels, output_size=7, sampling_ratio=2, gamma=0.1, expand=1.0" in lines
 
 
 def test_numbered_run_folders(call, coco, tmp_path, monkeypatch):

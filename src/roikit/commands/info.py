@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from roikit.train.parse import Parser, extractor_names
+from roikit.train.parse import Parser
 
 PACKAGES = (
     "roikit",
@@ -31,7 +30,13 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
-    for name, text in extractors() if options.extractors else facts():
+    if options.extractors:
+        from roikit.commands.extractors import listing
+
+        for line in listing():
+            print(line)
+        return 0
+    for name, text in facts():
         print(f"{name:18} {text}")
     return 0
 
@@ -74,15 +79,3 @@ def _ran(device: str) -> str:
         return backend.choose(torch.device(device))
     except Exception as error:  # a broken installation is what this command is asked about
         return f"failed: {error}"
-
-
-def extractors() -> list[tuple[str, str]]:
-    """(name, arguments and first line of its documentation) of every extractor."""
-    import roikit.extractors
-
-    rows = []
-    for name in extractor_names():
-        cls = getattr(roikit.extractors, name)
-        text = (inspect.getdoc(cls) or "").partition("\n")[0]
-        rows.append((name, f"{inspect.signature(cls)!s}  {text}"))
-    return rows
