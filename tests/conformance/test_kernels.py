@@ -49,6 +49,12 @@ def steady(variant, dtype, boxes, x, extractor=None):
     return boxes[keep]
 
 
+def settled(dtype):
+    """Whether layers may predict something: of features in a half type they predict other bins than of the same in
+    float64, and this law is about the sums."""
+    return dtype not in (torch.bfloat16, torch.float16)
+
+
 def no_worse(kernel, reference, truth, dtype):
     for found, other, exact in zip(kernel, reference, truth, strict=True):
         found, other, exact = found.detach(), other.detach(), exact.detach()
@@ -82,7 +88,7 @@ LOW = [
 @every
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 def test_law_6_kernels_are_no_less_exact_than_the_reference(variant, dtype, rng, poisoned, monkeypatch):
-    extractor = variant.make((3, 3), 25)
+    extractor = variant.make((3, 3), 25, trained=settled(dtype))
     x = variant.features(rng, dtype, channels=25, grid=(3, 3), height=23, width=19)
     boxes = steady(variant, dtype, rois(rng, count=40, height=23, width=19), x, extractor)
     weight = torch.randn(len(boxes), 25, *extractor.output_size, generator=rng).to(dtype)
@@ -95,7 +101,7 @@ def test_law_6_kernels_are_no_less_exact_than_the_reference(variant, dtype, rng,
 @smooth
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 def test_law_6_box_gradients_are_no_less_exact_than_the_references(variant, dtype, rng, poisoned, monkeypatch):
-    extractor = variant.make((3, 3), 25)
+    extractor = variant.make((3, 3), 25, trained=settled(dtype))
     x = variant.features(rng, dtype, channels=25, grid=(3, 3), height=23, width=19)
     # Inside the map and not on a kink: beside one the derivative in float32 may rightly be the one of the other side.
     boxes = rois(rng, count=40, inside=True, height=23, width=19)
