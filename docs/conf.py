@@ -15,7 +15,7 @@ author = "the roikit authors"
 copyright = "the roikit authors, Apache-2.0"
 release = version = roikit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "pictures.directive"]
 html_math_renderer = "mathml"
 exclude_patterns = ["_build", "_pictures"]
 nitpicky = False
