@@ -25,10 +25,10 @@ class PartDeformRoIPool(RegionExtractor):
     A bin is the mean of its whole cells (average RoI Pooling); it moves by the displacement d, at most ``reach`` whole
     cells on each axis, that maximises
 
-        mean over channels of the moved bin's value - λ·|d|²
+        ``mean over channels of the moved bin's value - λ·|d|²``
 
-    found by trying all; of equals the first in order of |d|² wins. Its value is the moved bin's, with - λ·|d|²: through
-    that term λ ≥ 0 learns. All channels of a bin move together. The displacements are ``weights(...).shift``,
+    found by trying all; of equals the nearest wins. Its value is the moved bin's, with the penalty: through that term
+    λ ≥ 0 learns. All channels of a bin move together. The displacements are ``weights(...).shift``,
     ``Tensor[R, 2, h, w]`` (y, x) in cells.
 
     Args:

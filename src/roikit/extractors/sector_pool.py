@@ -21,7 +21,7 @@ class SectorPool(RegionExtractor):
     The RoI is stretched to the square [-1, 1]². Direction d of D lies between the angles 2πd/D and 2π(d+1)/D,
     counter-clockwise from the right as one sees the image: 8 directions are the triangles between the square's centre
     and its half sides. Ring q of Q holds what lies between q/Q and (q+1)/Q of the way from the centre to the border in
-    its own direction, which is max(|x|, |y|). The RoI is sampled (bilinearly) at the centres of n×n equal cells; a bin
+    its own direction, ``max(|x|, |y|)``. The RoI is sampled (bilinearly) at the centres of n×n equal cells; a bin
     is the mean of the samples that fall in it or, if none does, the sample nearest to its middle.
 
     Args:

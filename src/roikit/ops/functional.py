@@ -207,8 +207,8 @@ def deform_ps_roi_pool(
     """Deformable position-sensitive RoI pooling (Dai et al. 2017), with the original operator's conventions.
 
     The box is rounded to whole pixels, its last one included, and shifted by -½ cell; its sides are at least 0.1 cell.
-    Output channel c of bin (i, j) is the mean of ``sample_per_part``² samples, which start at the bin's edge, of input
-    channel (c·G + ⌊iG/h⌋)·G + ⌊jG/w⌋. Samples outside [-½, N-½] do not count; a bin without any gives 0.
+    Output channel c of bin (i, j) is the mean of n × n samples (n = ``sample_per_part``), from the bin's edge on, of
+    input channel (c·G + ⌊iG/h⌋)·G + ⌊jG/w⌋. Samples outside [-½, N-½] do not count; a bin without any gives 0.
 
     Args:
         offset: ``Tensor[R, 2·classes, P, P]``, **x first**, then y: a bin moves by trans_std · offset · the RoI's size.
