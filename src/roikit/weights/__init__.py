@@ -9,4 +9,14 @@ from .selection import Selection
 from .separable import Separable
 from .shifted import ShiftedBins
 
-__all__ = ["Attention", "Axis", "Composed", "Points", "RegionWeights", "Selection", "Separable", "ShiftedBins", "Stacked"]
+__all__ = [
+    "Attention",
+    "Axis",
+    "Composed",
+    "Points",
+    "RegionWeights",
+    "Selection",
+    "Separable",
+    "ShiftedBins",
+    "Stacked",
+]

@@ -136,7 +136,7 @@ class PointSums:
         indices.check(samples.batch, samples.level, shapes[0][0], len(shapes))
         form = torch.channels_last if last else torch.contiguous_format
         if not _numba(grad) or not grad.shape[1]:
-            maps = [grad.new_empty(0, 0, 1, 1).expand(0, 0, *shape[2:]) for shape in shapes]  # only their sizes are asked for
+            maps = [grad.new_empty(0, 0, 1, 1).expand(0, 0, *s[2:]) for s in shapes]  # only their sizes are asked for
             given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(maps)]
             found = reference.spread(grad.to(wide(dtype)), samples.batch, samples.level, *given, shapes)
             return [m.to(dtype).contiguous(memory_format=form) for m in found]
