@@ -141,13 +141,17 @@ class Design:
     def _plan(self, argument: str, given: Extractors | None, size: int, **settings: Any) -> Pooling:
         if given is None:
             given = default_extractor(size, aligned=self.aligned)
-        elif self.kind != "rfcn" and groups_of(given) > 1:
+        groups = groups_of(given)
+        if groups == 1 or self.kind == "rfcn":
+            settings = {"channels": self.channels, "aggregate": self.aggregate, **settings}
+            pooling = plan_pooling(given, argument, per_level=self.extractor_per_level, **settings)
+            groups = pooling.each[0].groups
+        if groups > 1 and self.kind != "rfcn":
             raise ValueError(
-                f"{argument} {show(given)} is position-sensitive: it makes one channel of {groups_of(given)} maps, "
-                "which this detector does not have; roikit.detection.rfcn does"
+                f"{argument} {show(given)} is position-sensitive: it makes one channel of {groups} maps, which this "
+                "detector does not have; roikit.detection.rfcn does"
             )
-        settings = {"channels": self.channels, **settings}
-        return plan_pooling(given, argument, aggregate=self.aggregate, per_level=self.extractor_per_level, **settings)
+        return pooling
 
     def _check_coco(self) -> None:
         if self.kind == "rfcn":
