@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,13 +134,18 @@ class Chunk:
 
     def add(self, into: Tensor, sides: Sequence[Tensor]) -> None:
         """Add [P, C] at the shared cells and [r, P, C] at the own ones to the cells of ``into`` [H, W, C]."""
+        cells: Any = into
+        parts: list[Any] = list(sides)
+        if into.device.type == "cpu":  # many small sums, for which torch would wake its threads
+            cells, parts = into.numpy(), [side.numpy() for side in sides]
         if self.step:
-            target = into[:: self.step, :: self.step]
-            target += sides[0].view_as(target)
+            target = cells[:: self.step, :: self.step]
+            target += parts[0].reshape(target.shape)
         if self.own is not None:
-            grids = sides[-1].unflatten(1, (self.own.rows.shape[1], -1))
-            for grid, (v0, v1, u0, u1, step_v, step_u) in zip(grids.unbind(), self.own.ranges, strict=True):
-                target = into[v0:v1:step_v, u0:u1:step_u]
+            n, m = self.own.rows.shape[1], self.own.cols.shape[1]
+            grids = parts[-1].reshape(len(self.own.ranges), n, m, parts[-1].shape[-1])
+            for grid, (v0, v1, u0, u1, step_v, step_u) in zip(grids, self.own.ranges, strict=True):
+                target = cells[v0:v1:step_v, u0:u1:step_u]
                 target += grid[: target.shape[0], : target.shape[1]]
 
     def _split(self, w: Tensor) -> tuple[Tensor | None, Tensor | None]:
