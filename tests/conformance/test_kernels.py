@@ -31,7 +31,7 @@ def run(backend, monkeypatch, extractor, x, boxes, weight=None, box_gradients=Fa
     inputs = [x, boxes] if box_gradients else [x]
     upstream = weight.to(out.dtype).requires_grad_()
     first = torch.autograd.grad(out, inputs, upstream, create_graph=True)
-    directions = [torch.cos(torch.arange(g.numel(), dtype=g.dtype)).reshape(g.shape) for g in first]
+    directions = [torch.cos(torch.arange(g.numel()).double()).to(g.dtype).reshape(g.shape) for g in first]
     if box_gradients:
         directions[1][:, 0] = 0  # the batch index
     second = torch.autograd.grad(first, [upstream, *inputs], directions, allow_unused=True)
