@@ -157,6 +157,23 @@ def test_wrong_shapes():
         (([x], rois, rows, cols, [x, x]), "1 feature maps need as many bias maps, but there are 2"),
         (([x], rois, rows, cols, [x]), r"bias\[0\] must be .* \[1, 5, 3, 4\], but its shape is \[1, 2, 3, 4\]"),
         (([x], rois, rows, cols, None, Samples(torch.zeros(2, 7))), r"int64 Tensor\[2, 7\], but it is torch.float32"),
+        (([x], rois, rows, cols, None, Samples(torch.tensor([[0] * 7, [0, 3, -1, 2, 1, 1, 1]]))), "RoI 0: .* below 1"),
+        (([x], rois, rows, cols, None, Samples(torch.tensor([[0, 3, -1, 2, 1, 1, 1]] * 2))), "RoI 0: .*negative entry"),
     ):
         with pytest.raises(ValueError, match=message):
             attention_pool(*given)
+
+
+@pytest.mark.parametrize("backend", ["", "reference"])
+def test_unchecked_samples_read_nothing_outside_the_map(backend, rng, unchecked, monkeypatch):
+    monkeypatch.setattr("roikit.ops.attention_pool.api.checkable", lambda tensor: False)
+    if backend:
+        monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    x, rois = torch.rand(1, 2, 3, 4, generator=rng).requires_grad_(), Rois.of([torch.zeros(3, 4)], 1)
+    rows, cols = torch.zeros(3, 1, 3), torch.zeros(3, 1, 4)
+    table = torch.tensor([[-5, 99, -9, 99, 0, -1, 1], [2**40, 2**41, 0, 4, 1, 1, 0], [1, 2, 3, 2**60, 2**59, 1, -1]])
+    out = attention_pool([x], rois, rows, cols, samples=Samples(table))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert bool(torch.isfinite(gradient).all())
+    expected = torch.stack([x.mean((2, 3))[0], torch.zeros(2), x[0, :, 1, 3]])
+    torch.testing.assert_close(out[:, :, 0], expected)

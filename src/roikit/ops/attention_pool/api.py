@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ...boxes import Rois
+from ...boxes import Rois, checkable
 from .. import backend, indices, memory
 from ..exact import exact
 from ..register import operator
@@ -286,8 +286,17 @@ def _check(maps, rois, rows, cols, bias, samples) -> None:
             raise ValueError(
                 f"bias[{i}] must be a Tensor[B, K, H, W] like its map, {shape}, but its shape is {list(b.shape)}"
             )
-    if samples is not None and (samples.table.shape != (count, 7) or samples.table.dtype != torch.int64):
+    if samples is None:
+        return
+    table = samples.table
+    if table.shape != (count, 7) or table.dtype != torch.int64:
         raise ValueError(
-            f"samples.table must be an int64 Tensor[{count}, 7], but it is {samples.table.dtype} "
-            f"{list(samples.table.shape)}"
+            f"samples.table must be an int64 Tensor[{count}, 7], but it is {table.dtype} {list(table.shape)}"
         )
+    if checkable(table):
+        wrong = (table < table.new_tensor([0, 0, 0, 0, 1, 1, 0])).any(1)
+        if bool(wrong.any()):
+            r = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"RoI {r}: samples.table[{r}] = {table[r].tolist()} has a negative entry, or a step inside below 1"
+            )

@@ -194,6 +194,11 @@ def plan(
     budget = BUDGET if device.type == "cpu" else BUDGET_ELSEWHERE
     groups: dict[tuple[int, ...], list[int]] = {}
     where = torch.stack([level, batch], 1)
+    if table is not None:  # where values are not checked: nothing outside the map is read
+        table = torch.maximum(table, table.new_tensor([0, 0, 0, 0, 1, 1, 0]))
+        most = max(max(size) for size in sizes)
+        last = table.new_tensor([[h, h, w, w, most, most, most] for h, w in sizes])
+        table = torch.minimum(table, last[level])
     rows = (where if table is None else torch.cat([where, table], 1)).tolist()
     for r, (at, image, *line) in enumerate(rows):
         if not line:

@@ -46,9 +46,10 @@ class Samples:
 
     def _grids(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         v0, v1, u0, u1, step_v, step_u, step_out = self.table.unsqueeze(2).unbind(1)
+        step_v, step_u = step_v.clamp(min=1), step_u.clamp(min=1)
         v, u = (torch.arange(count, device=self.table.device) for count in (height, width))
         row, col = (v >= v0) & (v < v1), (u >= u0) & (u < u1)
-        row_in, col_in = (row & ((v - v0) % step_v == 0), col & ((u - u0) % step_u == 0))
+        row_in, col_in = row & ((v - v0) % step_v == 0), col & ((u - u0) % step_u == 0)
         coarse = step_out.clamp(min=1)
         row_out, col_out = (v % coarse == 0) & (step_out > 0), u % coarse == 0
         hole = row[:, :, None] & col[:, None, :]
