@@ -36,6 +36,7 @@ from roikit.extractors import (
     RoIWarp,
     RotatedRoIAlign,
     SectorPool,
+    SemanticRoIAlign,
     SpatialPyramidPool,
 )
 
@@ -147,6 +148,7 @@ def some_masks(boxes: torch.Tensor, grid: tuple[int, int]) -> dict[str, Any]:
 
 
 SMALL = {"embed_dim": 16, "geometry_dim": 8}
+MASKS = {"masks": 6, "max_cells": 12, "descriptor_channels": 4, "position_channels": 3, "gamma": 5.0}
 
 
 def turned_boxes(boxes: torch.Tensor, grid: tuple[int, int]) -> dict[str, Any]:
@@ -205,6 +207,9 @@ VARIANTS = [
     # The gradient of the default, straight through the best tree, is by design not that of its values.
     Variant(GrammarPool, {"straight_through": False}, parameter_gradients=False),
     Variant(GrammarPool, {"tree": "soft"}),
+    Variant(SemanticRoIAlign, MASKS),
+    Variant(SemanticRoIAlign, {**MASKS, "descriptor": "max", "position": "position", "expand": 2.0}),
+    Variant(SemanticRoIAlign, {**MASKS, "descriptor": "concat", "semantic": False, "sampler": (3, 4), "masks": 4}),
 ]
 
 _SEEN = {variant.kind for variant in VARIANTS}

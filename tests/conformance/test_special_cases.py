@@ -13,6 +13,7 @@ import torch
 from listing import SCALE, every, features, rois
 from lrf_cases import LRF_CASES
 from point_cases import POINT_CASES
+from sra_cases import SRA_CASES
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from roikit.extractors import (
@@ -32,6 +33,7 @@ from roikit.extractors import (
     RoIAlign,
     RoIPool,
     RoIWarp,
+    SemanticRoIAlign,
     SpatialPyramidPool,
 )
 
@@ -294,6 +296,7 @@ def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
 CASES = {
     **POINT_CASES,
     LearnedRegionFeatures: LRF_CASES,
+    SemanticRoIAlign: SRA_CASES,
     GrammarPool: [a_grammar_that_prefers_one_shape_is_pooling_at_that_grid],
     AdaptiveRoIAlign: [adaptive_of_bins_of_one_cell_is_a_crop, adaptive_of_small_bins_is_one_bilinear_sample],
     RoIWarp: [warp_of_bins_of_one_cell_is_a_crop, warp_is_align_with_one_sample_half_a_bin_earlier],

@@ -18,6 +18,7 @@ from .roi_transformer import RoITransformer
 from .roi_warp import RoIWarp
 from .rotated_roi_align import RotatedRoIAlign
 from .sector_pool import SectorPool
+from .semantic_roi_align import SemanticRoIAlign
 from .spatial_pyramid_pool import SpatialPyramidPool
 
 EXTRACTORS: tuple[type[RegionExtractor], ...] = (
@@ -40,6 +41,7 @@ EXTRACTORS: tuple[type[RegionExtractor], ...] = (
     SectorPool,
     LearnedRegionFeatures,
     GrammarPool,
+    SemanticRoIAlign,
 )
 
 __all__ = [
@@ -63,5 +65,6 @@ __all__ = [
     "RoIWarp",
     "RotatedRoIAlign",
     "SectorPool",
+    "SemanticRoIAlign",
     "SpatialPyramidPool",
 ]

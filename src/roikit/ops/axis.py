@@ -18,7 +18,8 @@ class Axis:
         size: ``Tensor[R]``, its length, in feature cells.
         bins: number of bins.
         rule: a name in ``roikit.ops.rules.RULES``: "hat" (sampled bilinear), "integral", "cells", "cells_floor",
-            "edge" (samples from the bin's edge), "adaptive" (as wide as the bin).
+            "edge" (samples from the bin's edge), "adaptive" (as wide as the bin), "inside" ("integral" over what lies
+            on the map).
         samples: samples per bin, for a rule that samples; ≤ 0 is adaptive.
 
     Example:

@@ -14,7 +14,7 @@ A rule is a module with two forms of one formula:
 its place in ``RULES``: append, never reorder, and add its ``fill`` to ``kernels.py``.
 """
 
-from . import adaptive, cells, cells_floor, edge, hat, integral
+from . import adaptive, cells, cells_floor, edge, hat, inside, integral
 
 RULES = {
     "hat": hat,
@@ -23,6 +23,7 @@ RULES = {
     "cells_floor": cells_floor,
     "edge": edge,
     "adaptive": adaptive,
+    "inside": inside,
 }
 NUMBERS = {name: number for number, name in enumerate(RULES)}
 NAMES = tuple(RULES)

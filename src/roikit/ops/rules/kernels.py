@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .. import jit
-from . import adaptive, cells, cells_floor, edge, hat, integral
+from . import adaptive, cells, cells_floor, edge, hat, inside, integral
 
 _hat, _integral = jit.helper(hat.fill), jit.helper(integral.fill)
 _cells, _cells_floor = jit.helper(cells.fill), jit.helper(cells_floor.fill)
 _edge, _adaptive = jit.helper(edge.fill), jit.helper(adaptive.fill)
+_inside = jit.helper(inside.fill)
 
 
 @jit.helper
@@ -23,7 +24,9 @@ def fill(rule, lo, beta, near, far, samples, cells, index, weight):
         return _cells_floor(lo, beta, near, far, samples, cells, index, weight)
     if rule == 4:
         return _edge(lo, beta, near, far, samples, cells, index, weight)
-    return _adaptive(lo, beta, near, far, samples, cells, index, weight)
+    if rule == 5:
+        return _adaptive(lo, beta, near, far, samples, cells, index, weight)
+    return _inside(lo, beta, near, far, samples, cells, index, weight)
 
 
 def capacity(bins_samples: int, cells: int) -> int:
