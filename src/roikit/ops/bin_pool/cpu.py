@@ -9,37 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
+from ..loops import PAD, add, dot, put, put4
 from ..rules.kernels import fill
 
 TAPS = -1  # in place of a rule's number: the entries come from explicit taps
 BLOCK = 64  # channels of a backward task
-PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
-
-
-@jit.inner
-def _set(target, t, source, s, w, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c]
-
-
-@jit.inner
-def _add(target, t, source, s, w, n):
-    for c in range(n):
-        target[t + c] += w * source[s + c]
-
-
-@jit.inner
-def _set4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
-
-
-@jit.inner
-def _dot(a, i, b, j, n):
-    total = a[i] * b[j]
-    for c in range(np.uintp(1), n):
-        total += a[i + c] * b[j + c]
-    return total
 
 
 @jit.helper
@@ -84,7 +58,7 @@ def pool(
             if nv == 2 and nu == 2:  # one bilinear sample: the most common bin
                 a = image + row_index[0] * width
                 b = image + row_index[1] * width
-                _set4(
+                put4(
                     turned, t, source,
                     np.uintp((a + col_index[0]) * channels + first), row_weight[0] * col_weight[0],
                     np.uintp((a + col_index[1]) * channels + first), row_weight[0] * col_weight[1],
@@ -98,10 +72,10 @@ def pool(
                 for j in range(nu):
                     s = np.uintp((line + col_index[j]) * channels + first)
                     if empty:
-                        _set(turned, t, source, s, row_weight[i] * col_weight[j], n)
+                        put(turned, t, source, s, row_weight[i] * col_weight[j], n)
                         empty = False
                     else:
-                        _add(turned, t, source, s, row_weight[i] * col_weight[j], n)
+                        add(turned, t, source, s, row_weight[i] * col_weight[j], n)
             if empty:
                 for c in range(n):
                     turned[t + c] = 0
@@ -155,7 +129,7 @@ def spread(
                     line = b * pixels + row_index[i] * width
                     for j in range(nu):
                         to = np.uintp((line + col_index[j]) * channels + first)
-                        _add(target, to, source, g, row_weight[i] * col_weight[j], np.uintp(high - low))
+                        add(target, to, source, g, row_weight[i] * col_weight[j], np.uintp(high - low))
 
 
 @jit.kernel
@@ -187,5 +161,5 @@ def grad_main(
                 total = grad.dtype.type(0)
                 for e in range(count):
                     at = np.uintp(first + v * stride_main + index[e] * stride_other)
-                    total += weight[e] * _dot(source, at, upstream, g, n)
+                    total += weight[e] * dot(source, at, upstream, g, n)
                 out[r, k, v] = total

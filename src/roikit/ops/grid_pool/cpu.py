@@ -11,71 +11,33 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
+from ..loops import PAD, add, dot, put, put2, put3, zero
 from ..rules.kernels import fill
 
 TAPS = -1  # in place of a rule's number: the entries come from explicit taps
 BLOCK = 256  # channels the forward works on at a time: long enough that starting an inner loop costs little
 SPREAD_BLOCK = 64  # channels of a backward task: several tasks even for one image, and a part of the map near the cache
-PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
-
-
-@jit.inner
-def _set(target, t, source, s, w, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c]
-
-
-@jit.inner
-def _add(target, t, source, s, w, n):
-    for c in range(n):
-        target[t + c] += w * source[s + c]
-
-
-@jit.inner
-def _set2(target, t, source, s, w, s2, w2, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c]
-
-
-@jit.inner
-def _set3(target, t, source, s, w, s2, w2, s3, w3, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c]
-
-
-@jit.inner
-def _dot(a, i, b, j, n):
-    total = a[i] * b[j]
-    for c in range(np.uintp(1), n):
-        total += a[i + c] * b[j + c]
-    return total
-
-
-@jit.helper
-def _zero(target, t, n):
-    for c in range(n):
-        target[t + c] = 0
 
 
 @jit.helper
 def _combine(target, t, source, base, stride, index, weight, count, n):
     """target[t:] = Σ weight · source[base + index · stride:], n channels."""
     if count == 0:
-        _zero(target, t, n)
+        zero(target, t, n)
         return
     s0 = np.uintp(base + index[0] * stride)
     done = 1
     if count == 1:
-        _set(target, t, source, s0, weight[0], n)
+        put(target, t, source, s0, weight[0], n)
     elif count == 2:
-        _set2(target, t, source, s0, weight[0], np.uintp(base + index[1] * stride), weight[1], n)
+        put2(target, t, source, s0, weight[0], np.uintp(base + index[1] * stride), weight[1], n)
         done = 2
     else:
         s1, s2 = np.uintp(base + index[1] * stride), np.uintp(base + index[2] * stride)
-        _set3(target, t, source, s0, weight[0], s1, weight[1], s2, weight[2], n)
+        put3(target, t, source, s0, weight[0], s1, weight[1], s2, weight[2], n)
         done = 3
     for e in range(done, count):
-        _add(target, t, source, np.uintp(base + index[e] * stride), weight[e], n)
+        add(target, t, source, np.uintp(base + index[e] * stride), weight[e], n)
 
 
 @jit.helper
@@ -223,16 +185,16 @@ def spread(
             for i in range(h):
                 if row_count[i] == 0:
                     continue
-                _zero(line, np.uintp(0), np.uintp(slots * block))
+                zero(line, np.uintp(0), np.uintp(slots * block))
                 for j in range(w):
                     for e in range(col_count[j]):
                         t = np.uintp(slot[j, e] * block)
-                        _add(line, t, turned, np.uintp((i * w + j) * pitch), col_weight[j, e], n)
+                        add(line, t, turned, np.uintp((i * w + j) * pitch), col_weight[j, e], n)
                 for e in range(row_count[i]):
                     base = row_index[i, e] * width
                     for s in range(slots):
                         t = np.uintp((base + touched[s]) * block)
-                        _add(slab, t, line, np.uintp(s * block), row_weight[i, e], n)
+                        add(slab, t, line, np.uintp(s * block), row_weight[i, e], n)
         pixels = height * width
         if last:
             for p in range(pixels):
@@ -273,14 +235,14 @@ def grad_main(
         slots = _slots(w, index, count, slot, touched)
         image = batch[r] * x.shape[1]
         for i in range(h):
-            _zero(line, np.uintp(0), np.uintp(slots * channels))
+            zero(line, np.uintp(0), np.uintp(slots * channels))
             for j in range(w):
                 g = np.uintp(((r * h + i) * w + j) * channels)
                 for e in range(count[j]):
-                    _add(line, np.uintp(slot[j, e] * channels), upstream, g, weight[j, e], n)
+                    add(line, np.uintp(slot[j, e] * channels), upstream, g, weight[j, e], n)
             for v in range(main_window[r, i, 0], min(main_window[r, i, 1], main)):
                 total = grad.dtype.type(0)
                 for s in range(slots):
                     at = image + v * stride_main + touched[s] * stride_other
-                    total += _dot(source, np.uintp(at), line, np.uintp(s * channels), n)
+                    total += dot(source, np.uintp(at), line, np.uintp(s * channels), n)
                 out[r, i, v] = total

@@ -8,35 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
+from ..loops import PAD, add, add4, dot, put4
 
 BLOCK = 64  # channels of a backward task
-PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
-
-
-@jit.inner
-def _set4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
-    for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
-
-
-@jit.inner
-def _add4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
-    for c in range(n):
-        target[t + c] += w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
-
-
-@jit.inner
-def _add(target, t, source, s, w, n):
-    for c in range(n):
-        target[t + c] += w * source[s + c]
-
-
-@jit.inner
-def _dot(a, i, b, j, n):
-    total = a[i] * b[j]
-    for c in range(np.uintp(1), n):
-        total += a[i + c] * b[j + c]
-    return total
 
 
 @jit.helper
@@ -110,9 +84,9 @@ def pool(start, stop, x, batch, level, this, explicit, points, weights, rows, co
                 s3 = s + np.uintp(width * channels)
                 if w != 0 and w2 != 0 and w3 != 0 and w4 != 0:  # the sample lies between four cells: the common case
                     if empty:
-                        _set4(turned, t, source, s, w, s + n, w2, s3, w3, s3 + n, w4, n)
+                        put4(turned, t, source, s, w, s + n, w2, s3, w3, s3 + n, w4, n)
                     else:
-                        _add4(turned, t, source, s, w, s + n, w2, s3, w3, s3 + n, w4, n)
+                        add4(turned, t, source, s, w, s + n, w2, s3, w3, s3 + n, w4, n)
                     empty = False
                     continue
                 if empty:
@@ -121,13 +95,13 @@ def pool(start, stop, x, batch, level, this, explicit, points, weights, rows, co
                     empty = False
                 # A cell of weight 0 is not read: it may lie beyond the map, or be infinite.
                 if w != 0:
-                    _add(turned, t, source, s, w, n)
+                    add(turned, t, source, s, w, n)
                 if w2 != 0:
-                    _add(turned, t, source, s + n, w2, n)
+                    add(turned, t, source, s + n, w2, n)
                 if w3 != 0:
-                    _add(turned, t, source, s3, w3, n)
+                    add(turned, t, source, s3, w3, n)
                 if w4 != 0:
-                    _add(turned, t, source, s3 + n, w4, n)
+                    add(turned, t, source, s3 + n, w4, n)
             if empty:
                 for c in range(n):
                     turned[t + c] = 0
@@ -170,13 +144,13 @@ def spread(start, stop, grad, batch, level, this, explicit, points, weights, row
                     to = np.uintp((b * pixels + cell[e]) * channels + c0)
                     below = to + np.uintp(width * channels)
                     if weight[e, 0] != 0:
-                        _add(target, to, source, g, weight[e, 0], n)
+                        add(target, to, source, g, weight[e, 0], n)
                     if weight[e, 1] != 0:
-                        _add(target, to + np.uintp(channels), source, g, weight[e, 1], n)
+                        add(target, to + np.uintp(channels), source, g, weight[e, 1], n)
                     if weight[e, 2] != 0:
-                        _add(target, below, source, g, weight[e, 2], n)
+                        add(target, below, source, g, weight[e, 2], n)
                     if weight[e, 3] != 0:
-                        _add(target, below + np.uintp(channels), source, g, weight[e, 3], n)
+                        add(target, below + np.uintp(channels), source, g, weight[e, 3], n)
 
 
 @jit.kernel
@@ -203,5 +177,5 @@ def grad_taps(start, stop, x, grad, batch, level, this, axis, other, low, out):
                         w = other[r, k, p, side]
                         if w != 0 and v >= 0 and u >= 0 and v < height and u < width:
                             at = np.uintp(((batch[r] * height + v) * width + u) * channels)
-                            total += w * _dot(source, at, upstream, g, n)
+                            total += w * dot(source, at, upstream, g, n)
                     out[r, k, p, main] = total

@@ -1,0 +1,64 @@
+"""Inner loops over channels that the CPU kernels share. Imports Numba: only ``cpu.py`` modules import this.
+
+``target[t + c]`` and ``source[s + c]`` for c < n; ``t``, ``s`` and ``n`` are unsigned, so that nothing wraps around and
+the loops are vectorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import jit
+
+PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
+
+
+@jit.helper
+def zero(target, t, n):
+    for c in range(n):
+        target[t + c] = 0
+
+
+@jit.inner
+def put(target, t, source, s, w, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c]
+
+
+@jit.inner
+def put2(target, t, source, s, w, s2, w2, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c] + w2 * source[s2 + c]
+
+
+@jit.inner
+def put3(target, t, source, s, w, s2, w2, s3, w3, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c]
+
+
+@jit.inner
+def put4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
+    for c in range(n):
+        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
+
+
+@jit.inner
+def add(target, t, source, s, w, n):
+    for c in range(n):
+        target[t + c] += w * source[s + c]
+
+
+@jit.inner
+def add4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
+    for c in range(n):
+        target[t + c] += w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
+
+
+@jit.inner
+def dot(a, i, b, j, n):
+    """Σ a[i + c] · b[j + c], n ≥ 1."""
+    total = a[i] * b[j]
+    for c in range(np.uintp(1), n):
+        total += a[i + c] * b[j + c]
+    return total
