@@ -119,7 +119,7 @@ def numbers(axes: Any, values: np.ndarray, colour: str) -> None:
         if abs(value) >= 0.005:
             ground = 1 - opacity[v, u] * (1 - np.array(to_rgb(colour)))
             axes.text(
-                u + 0.5, v + 0.5, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.2, zorder=2,
+                u + 0.5, v + 0.5, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, zorder=2,
                 color=INK if abs(value) < 0.6 * peak else "white",
                 path_effects=[withStroke(linewidth=1.8, foreground=tuple(ground))],  # the box goes on below it
             )  # fmt: skip
