@@ -19,6 +19,7 @@ from roikit.extractors import (
     EXTRACTORS,
     AdaptiveRoIAlign,
     CenterPool,
+    ConvMaskRoIAlign,
     DeformPSRoIPool,
     DeformRoIPool,
     GrammarPool,
@@ -31,11 +32,13 @@ from roikit.extractors import (
     PSRoIPool,
     RegionExtractor,
     RoIAlign,
+    RoIAttention,
     RoIPool,
     RoITransformer,
     RoIWarp,
     RotatedRoIAlign,
     SectorPool,
+    SelfAttentionRoIAlign,
     SemanticRoIAlign,
     SpatialPyramidPool,
 )
@@ -53,7 +56,8 @@ class Variant:
         kind: the class.
         arguments: for its constructor, besides the output size and the channels.
         sums_to_one: law 2 holds for RoIs inside the map (False: masked, modulated, taps beyond the border dropped).
-        bounded: a value lies between the least and the largest of the features and 0 (False: with a penalty).
+        bounded: a value lies between the least and the largest of the features and 0 (False: with a penalty,
+            or layers after the weighted sum).
         extras: the method's further arguments, made of the boxes ``Tensor[R, 4]`` and the output size.
         parameter_gradients: law 3 holds for parameters (False: a choice that has no derivative hangs on them).
         compiles: law 7 holds (False: the number of samples depends on the boxes' values, an error that says so).
@@ -210,6 +214,10 @@ VARIANTS = [
     Variant(SemanticRoIAlign, MASKS),
     Variant(SemanticRoIAlign, {**MASKS, "descriptor": "max", "position": "position", "expand": 2.0}),
     Variant(SemanticRoIAlign, {**MASKS, "descriptor": "concat", "semantic": False, "sampler": (3, 4), "masks": 4}),
+    Variant(ConvMaskRoIAlign),
+    # Their weights are RoI Align's; attention among the cells follows.
+    Variant(RoIAttention, {"layers": 2, "heads": 5}, bounded=False),
+    Variant(SelfAttentionRoIAlign, {"heads": 1}, bounded=False),
 ]
 
 _SEEN = {variant.kind for variant in VARIANTS}

@@ -1,11 +1,18 @@
-"""Law 8 of Semantic RoI Align."""
+"""Law 8 of Semantic RoI Align and of what its paper compares it with."""
 
 from __future__ import annotations
 
 import torch
 from listing import SCALE, rois
 
-from roikit.extractors import PrRoIPool, SemanticRoIAlign
+from roikit.extractors import (
+    ConvMaskRoIAlign,
+    PrRoIPool,
+    RoIAlign,
+    RoIAttention,
+    SelfAttentionRoIAlign,
+    SemanticRoIAlign,
+)
 
 SMALL = {"masks": 6, "max_cells": 12, "descriptor_channels": 4, "position_channels": 3}
 
@@ -64,3 +71,62 @@ SRA_CASES = [
     masks_of_one_cell_each_are_precise_pooling,
     one_cell_is_the_mean,
 ]
+
+
+def masks_of_one_cell_each_are_align(x, rng):
+    """And equal ones its mean."""
+    boxes, pool = rois(rng), ConvMaskRoIAlign(5, (3, 2)).double()
+    align = RoIAlign((3, 2))(x, boxes, SCALE)
+    with torch.no_grad():
+        pool.masks.weight.zero_()
+        pool.masks.bias.copy_(1e3 * torch.eye(6).flatten())
+        close(pool(x, boxes, SCALE), align)
+        pool.masks.bias.zero_()
+        close(pool(x, boxes, SCALE), align.mean((2, 3), keepdim=True).expand_as(align))
+
+
+def the_masks_are_a_convolution_as_large_as_the_grid(x, rng):
+    boxes, pool = rois(rng), ConvMaskRoIAlign(5, (3, 2)).double()
+    align = RoIAlign((3, 2))(x, boxes, SCALE)
+    kernel = pool.masks.weight.detach().unflatten(1, (5, 3, 2))
+    logits = torch.nn.functional.conv2d(align, kernel, pool.masks.bias.detach())
+    assert logits.shape == (12, 36, 1, 1)
+    masks = logits.reshape(12, 6, 6).softmax(2)
+    close(pool(x, boxes, SCALE).flatten(2), torch.einsum("rnk,rck->rcn", masks, align.flatten(2)))
+
+
+def untrained_roi_attention_is_align(x, rng):
+    boxes = rois(rng)
+    assert torch.equal(RoIAttention(5, (3, 2), heads=1).double()(x, boxes, SCALE), RoIAlign((3, 2))(x, boxes, SCALE))
+
+
+def self_attention_is_torch_s(x, rng):
+    boxes, pool = rois(rng), SelfAttentionRoIAlign(5, (3, 2), heads=5).double()
+    theirs = torch.nn.MultiheadAttention(5, 5, batch_first=True).double()
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(pool.attention.read.weight)
+        theirs.in_proj_bias.copy_(pool.attention.read.bias)
+        theirs.out_proj.load_state_dict(pool.attention.write.state_dict())
+        cells = RoIAlign((3, 2))(x, boxes, SCALE).flatten(2).transpose(1, 2)
+        close(pool(x, boxes, SCALE).flatten(2), theirs(cells, cells, cells)[0].transpose(1, 2))
+
+
+def each_layer_of_roi_attention_adds_torch_s_attention(x, rng):
+    torch.manual_seed(0)
+    boxes, pool = rois(rng), RoIAttention(5, (3, 2), layers=2, heads=1).double()
+    cells = RoIAlign((3, 2))(x, boxes, SCALE).flatten(2).transpose(1, 2)
+    with torch.no_grad():
+        for layer in pool.layers:
+            torch.nn.init.normal_(layer.attention.write.weight)
+            theirs = torch.nn.MultiheadAttention(5, 1, batch_first=True).double()
+            theirs.in_proj_weight.copy_(layer.attention.read.weight)
+            theirs.in_proj_bias.copy_(layer.attention.read.bias)
+            theirs.out_proj.load_state_dict(layer.attention.write.state_dict())
+            normed = torch.nn.functional.layer_norm(cells, (5,))
+            cells = cells + theirs(normed, normed, normed)[0]
+        close(pool(x, boxes, SCALE).flatten(2), cells.transpose(1, 2))
+
+
+CONV_CASES = [masks_of_one_cell_each_are_align, the_masks_are_a_convolution_as_large_as_the_grid]
+ATTENTION_CASES = [untrained_roi_attention_is_align, each_layer_of_roi_attention_adds_torch_s_attention]
+SELF_ATTENTION_CASES = [self_attention_is_torch_s]
