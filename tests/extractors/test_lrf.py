@@ -183,6 +183,15 @@ def test_parameters_are_the_papers_and_start_as_it_says():
         assert abs(float(parameter.mean())) < 0.01 * 4 / math.sqrt(parameter.numel())
 
 
+def test_its_layers_learn_slowly_under_adam():
+    from roikit.train.optim import parameter_groups
+
+    model = torch.nn.Sequential(LearnedRegionFeatures(3, embed_dim=8, geometry_dim=4), torch.nn.Linear(3, 3))
+    given = {"weight_decay": 0.0, "factors": {}, "decay_norms": False}
+    rates = {g["lr"]: len(g["params"]) for g in parameter_groups(model, lr=1.0, offset_factor=0.01, **given)}
+    assert rates == {0.01: 4, 1.0: 2}
+
+
 WRONG = {
     "a channel number": ({"channels": 0}, "channels is the number"),
     "an odd embedding": ({"embed_dim": 7}, "embed_dim must be a positive even number"),

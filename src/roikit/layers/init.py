@@ -15,3 +15,13 @@ def starts_at_zero(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.bias)
     layer.starts_at_zero = True  # type: ignore[assignment]
     return layer
+
+
+def steers(layer: nn.Module) -> nn.Module:
+    """The layer, marked (``layer.steers``): a softmax of what it predicts decides where features are read.
+
+    Its inputs agree in sign over many units, as embeddings of coordinates do; steps that do not shrink with the
+    gradient (Adam's) add up over them and leave the softmax a single cell after a few steps.
+    """
+    layer.steers = True  # type: ignore[assignment]
+    return layer

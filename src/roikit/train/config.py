@@ -141,7 +141,8 @@ class OptimConfig:
     """Regular expression found in a parameter's name -> factor on its learning rate; 0 freezes it."""
 
     offset_factor: float | None = None
-    """Factor on the rate of the extractors' layers that move their bins; nothing is 0.01 for adamw and 1 for sgd."""
+    """Factor on the rate of the extractors' layers that decide where features are read (that move bins, or attend to
+    cells); nothing is 0.01 for adamw and 1 for sgd."""
 
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""

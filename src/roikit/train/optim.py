@@ -32,7 +32,8 @@ def parameter_groups(
         factors: regular expression -> factor on the rate; a parameter takes the factors of every pattern found in its
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
-        offset_factor: factor on the rate of the extractors' layers that start at zero and move bins.
+        offset_factor: factor on the rate of the extractors' layers that decide where features are read: those that
+            start at zero and move bins, and those whose softmax over the cells of the map does.
 
     Raises:
         RunError: a pattern that matches no parameter (else a typing error would go unnoticed) or is none.
@@ -54,7 +55,10 @@ def parameter_groups(
         for own, _ in module.named_parameters(recurse=False)
     }
     movers = {
-        id(p) for m in model.modules() if getattr(m, "starts_at_zero", False) for p in m.parameters(recurse=False)
+        id(p)
+        for m in model.modules()
+        if getattr(m, "starts_at_zero", False) or getattr(m, "steers", False)
+        for p in m.parameters(recurse=False)
     }
     used: set[str] = set()
     groups: dict[tuple[float, float], dict] = {}
