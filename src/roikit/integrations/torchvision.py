@@ -99,9 +99,10 @@ def _pool_like(
     for one in each:
         check_extractor(one, head, channels)
         if one.output_size != size:
+            setting = f"masks={size[0] * size[1]}" if hasattr(one, "max_cells") else f"output_size={size}"
             raise ValueError(
                 f"the {head} head was built for {size[0]}×{size[1]} parts and {type(one).__name__} gives "
-                f"{one.output_size[0]}×{one.output_size[1]}: construct it with output_size={size}"
+                f"{one.output_size[0]}×{one.output_size[1]}: construct it with {setting}"
             )
     return MultiScale(
         each if is_listed(given) else each[0],
