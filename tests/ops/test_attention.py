@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -177,3 +179,23 @@ def test_unchecked_samples_read_nothing_outside_the_map(backend, rng, unchecked,
     assert bool(torch.isfinite(gradient).all())
     expected = torch.stack([x.mean((2, 3))[0], torch.zeros(2), x[0, :, 1, 3]])
     torch.testing.assert_close(out[:, :, 0], expected)
+
+
+@sampled
+def test_inference_mode_and_threads_of_the_caller(sampled, rng, threads):
+    """Work that goes to other threads takes the caller's mode with it; several callers do not disturb each other."""
+    threads(2)
+    x = torch.rand(1, 8, 38, 63, generator=rng)
+    rows, cols = (torch.randn(60, 9, n, generator=rng) for n in (38, 63))
+    table = torch.tensor([[3, 20, 5, 40, 2, 3, 4]]).expand(60, -1)
+    samples = Samples(table) if sampled else None
+    rois = Rois(torch.zeros(60, 4), torch.zeros(60, dtype=torch.int64), torch.zeros(60, dtype=torch.int64))
+    expected = attention_pool([x], rois, rows, cols, samples=samples)
+
+    def call(_):
+        with torch.inference_mode():
+            return attention_pool([x], rois, rows, cols, samples=samples)
+
+    with ThreadPoolExecutor(3) as callers:
+        for found in [call(0), *callers.map(call, range(12))]:
+            assert found.is_inference() and torch.equal(found, expected)

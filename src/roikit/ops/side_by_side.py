@@ -50,8 +50,10 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     At most one more is in flight than there are threads, ``torch.get_num_threads()``.
     """
 
+    inference = torch.is_inference_mode_enabled()
+
     def run(item: Item) -> Result:
-        with torch.no_grad():
+        with torch.inference_mode() if inference else torch.no_grad():  # a thread has modes of its own
             return function(item)
 
     threads = torch.get_num_threads()
