@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from docutils.parsers.rst.directives.images import Image
+from pathlib import Path
 
-from .listing import Extractors
+from docutils import nodes
+from docutils.parsers.rst.directives.images import Image
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+from .listing import table
 
 
 class Picture(Image):
@@ -15,6 +20,17 @@ class Picture(Image):
     def run(self):
         self.arguments[0] = f"/_pictures/{self.arguments[0]}"
         return super().run()
+
+
+class Extractors(SphinxDirective):
+    """``{extractors}``: the table of `listing`."""
+
+    def run(self) -> list[nodes.Node]:
+        here = Path(self.env.doc2path(self.env.docname))
+        text = StringList(table(here.parent).splitlines(), source=str(here))
+        node = nodes.container()
+        self.state.nested_parse(text, self.content_offset, node)
+        return node.children
 
 
 def setup(app) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""The directive ``extractors``: a table of every listed extractor, its page, paper, weights and layers."""
+"""The table of every listed extractor: its page, paper, weights and layers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import re
 from pathlib import Path
 
 import torch
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
 
 from roikit.extractors import EXTRACTORS, RegionExtractor
 
 from .overview import made, read_by
-
-FIRST = re.compile(r"\A# (.+)$", re.MULTILINE)
 
 
 @functools.cache
@@ -43,14 +38,3 @@ def page_of(kind: type[RegionExtractor], folder: Path) -> Path | None:
         if re.search(rf"\{{py:class\}}`roikit\.{kind.__name__}`", page.read_text(encoding="utf-8")):
             return page
     return None
-
-
-class Extractors(SphinxDirective):
-    """``{extractors}``: see `table`."""
-
-    def run(self) -> list[nodes.Node]:
-        here = Path(self.env.doc2path(self.env.docname))
-        text = StringList(table(here.parent).splitlines(), source=str(here))
-        node = nodes.container()
-        self.state.nested_parse(text, self.content_offset, node)
-        return node.children

@@ -74,8 +74,8 @@ def test_a_picture_is_drawn(asked, tmp_path):
 @pytest.mark.parametrize("kind", EXTRACTORS, ids=lambda kind: kind.__name__)
 def test_the_parts_that_are_drawn_are_the_weights(kind):
     """Bins and points lie where the dense weights are, for the centre of a region far from the borders."""
-    extractor = made(kind, 4)
-    features = torch.rand(1, 4, HEIGHT, WIDTH)
+    extractor = made(kind, 8)
+    features = torch.rand(1, 8, HEIGHT, WIDTH)
     weights = read_by(extractor, features, torch.tensor([2.0, 2.0, 7.0, 5.0]), 1.0)
     readings = read(weights, HEIGHT, WIDTH)
     dense = weights.dense(HEIGHT, WIDTH)[0, 0].detach()
