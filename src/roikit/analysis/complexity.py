@@ -147,7 +147,7 @@ class Averages:
 def average_samples(
     images: Sequence[tuple[Tensor, tuple[int, int]]], max_outside: int | None, max_inside: int | None, stride: int = 16
 ) -> Averages:
-    """How many cells RoIs look at: |Ω^In| and |Ω^Out| on average.
+    """How many cells RoIs look at: ``|Ω^In|`` and ``|Ω^Out|`` on average.
 
     Args:
         images: of each image the boxes ``Tensor[N, 4]`` and the (height, width), in pixels as the detector sees it.
