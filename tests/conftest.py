@@ -9,6 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import secrets
 
+import oracles
 import pytest
 import torch
 
@@ -49,3 +50,8 @@ def poisoned(monkeypatch):
         return out.fill_(float("nan") if dtype.is_floating_point else -(2**31))
 
     monkeypatch.setattr(memory, "empty", empty)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if os.environ.get("ROIKIT_ORACLES"):
+        terminalreporter.write_line("\n".join(oracles.table()))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from lrf_oracle import cells_in, region_features, support, twice
+from oracles import compare
 
 import roikit
 from roikit.extractors import LearnedRegionFeatures
@@ -55,7 +56,7 @@ def test_it_is_the_papers_equations_gradients_included(settings, rng):
     inputs = [x.requires_grad_(), boxes.requires_grad_(), *extractor.parameters()]
     expected = region_features(extractor, x, boxes, STRIDE, **settings)
     found = extractor(x, boxes, 1 / STRIDE).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    compare("`LearnedRegionFeatures`", "the paper's equations, written out", found, expected, 1e-13)
     upstream = torch.randn(found.shape, generator=rng, dtype=found.dtype)
     gradients = [
         torch.autograd.grad(y, inputs, upstream, materialize_grads=True, allow_unused=True) for y in (found, expected)
@@ -73,7 +74,7 @@ def test_in_float32_it_is_exact_to_float32(settings, rng):
     leaf = x.clone().requires_grad_()
     found = make(**settings, dtype=torch.float32)(leaf, boxes, 1 / STRIDE).flatten(2).transpose(1, 2)
     # The logits are sums of some ten products of order one, each rounded; the softmax turns that into relative errors.
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    compare("`LearnedRegionFeatures`", "the paper's equations, written out", found, expected.float(), 1e-5)
 
 
 @pytest.mark.parametrize("settings", SETTINGS[1:8], ids=str)

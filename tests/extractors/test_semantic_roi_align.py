@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from oracles import compare
 from sra_oracle import area, grid_of, semantic_roi_align
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
@@ -49,7 +50,7 @@ def test_the_paper_s_equations_as_loops(settings, rng):
     boxes = torch.tensor(BOXES, dtype=torch.float64, requires_grad=True)
     inputs = (x, boxes, *pool.parameters())
     found, expected = pool(x[None], [boxes], 0.5).flatten(2), semantic_roi_align(pool, x, boxes, 0.5)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    compare("`SemanticRoIAlign`", "the paper's equations as loops", found, expected, 1e-12)
     weight = torch.randn(found.shape, generator=rng, dtype=torch.float64)
     gradients = [torch.autograd.grad(out, inputs, weight, allow_unused=True) for out in (found, expected)]
     for name, mine, theirs in zip(["x", "boxes", *dict(pool.named_parameters())], *gradients, strict=True):

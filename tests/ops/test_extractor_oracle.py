@@ -59,4 +59,42 @@ def test_deformable_extractors_move_bins_by_what_their_layers_say_of_torchvision
     for pool, (offset, factor) in said.items():
         factor = None if factor is None else factor.unflatten(1, (3, 2))
         expected = ops.deform_roi_pool(x, boxes, offset.unflatten(1, (2, 3, 2)), factor, (3, 2), 0.25)
-        torch.testing.assert_close(pool(x, boxes, 0.25), expected, rtol=0, atol=1e-12)
+        name = f"`{type(pool).__name__}`"
+        compare(name, "the function, moved by its layers", pool(x, boxes, 0.25), expected, 1e-12)
+
+
+def test_position_sensitive_extractors_are_torchvisions(rng):
+    for dtype in (torch.float32, torch.float64):
+        for _ in range(10):
+            x, boxes, scale = scene(rng, dtype)
+            x = torch.rand(2, 12, *x.shape[2:], generator=rng, dtype=dtype)
+            tolerance = 1e-6 if dtype == torch.float32 else 1e-14
+            expected = torchvision.ops.ps_roi_align(x, boxes, (3, 2), scale, 2)
+            compare("`PSRoIAlign`", "torchvision", roikit.PSRoIAlign((3, 2))(x, boxes, scale), expected, tolerance)
+            expected = torchvision.ops.ps_roi_pool(x, boxes, (3, 2), scale)
+            compare("`PSRoIPool`", "torchvision", roikit.PSRoIPool((3, 2))(x, boxes, scale), expected, tolerance)
+
+
+def test_deformable_position_sensitive_extractor_moves_bins_by_what_its_layer_says(rng):
+    x = torch.rand(2, 18, 12, 15, generator=rng, dtype=torch.float64)
+    boxes = torch.tensor([[0, 3.0, 5, 29, 31], [1, -4.0, 2, 40, 17], [1, 9.0, 9, 50, 44]], dtype=torch.float64)
+    pool = roikit.DeformPSRoIPool(18, 3, group_size=3, classes=2).double()
+    torch.nn.init.normal_(pool.offset.weight, generator=rng)
+    regular = ops.deform_ps_roi_pool(x, boxes, None, 3, 0.25, 3).flatten(1)
+    offset = pool.offset(regular).unflatten(1, (4, 3, 3))
+    expected = ops.deform_ps_roi_pool(x, boxes, offset, 3, 0.25, 3)
+    compare("`DeformPSRoIPool`", "the function, moved by its layer", pool(x, boxes, 0.25), expected, 1e-12)
+
+
+def test_roi_transformer_is_rotated_align_of_the_box_that_its_layer_says(rng):
+    x = torch.rand(2, 4, 12, 15, generator=rng, dtype=torch.float64)
+    boxes = torch.tensor([[0, 3.0, 5, 29, 31], [1, -4.0, 2, 40, 17], [1, 9.0, 9, 50, 44]], dtype=torch.float64)
+    pool = roikit.RoITransformer(4, (3, 2)).double()
+    torch.nn.init.normal_(pool.predict.weight, generator=rng)
+    flat = torchvision.ops.roi_align(x, boxes, (3, 2), 0.25, 2, True).flatten(1)
+    dx, dy, dw, dh, turn = (pool.predict(flat) * torch.tensor([0.1, 0.1, 0.2, 0.2, 0.1], dtype=torch.float64)).unbind(1)
+    w, h = boxes[:, 3] - boxes[:, 1], boxes[:, 4] - boxes[:, 2]
+    x_, y = boxes[:, 1] + w / 2 + dx * w, boxes[:, 2] + h / 2 + dy * h
+    turned = torch.stack([boxes[:, 0], x_, y, 1.2 * w * dw.exp(), 1.4 * h * dh.exp(), 2 * torch.pi * turn], 1)
+    expected = ops.roi_align_rotated(x, turned, (3, 2), 0.25, 2)
+    compare("`RoITransformer`", "`ops.roi_align_rotated`, turned by its layer", pool(x, boxes, 0.25), expected, 1e-12)

@@ -76,7 +76,7 @@ def test_rotated_formula(sampling, aligned, dtype, backend, rng, monkeypatch):
                 one = rotated_formula(channel, box, (3, 2), scale, sampling, aligned, clockwise)
                 expected[r, c] = torch.tensor(one, dtype=torch.float64)
         # In float32 a sample is placed to 1e-5 cells, and a box of 3 cells exactly has 3 samples or 4.
-        compare("`ops.roi_align_rotated`", "formula", found, expected.to(dtype), TOLERANCE[dtype])
+        compare("`ops.roi_align_rotated`", "loops over the formula", found, expected.to(dtype), TOLERANCE[dtype])
 
 
 @backends
@@ -153,7 +153,13 @@ def test_free_points_on_several_levels(dtype, backend, rng, monkeypatch, poisone
         for layout in (torch.contiguous_format, torch.channels_last):
             given = [x.to(memory_format=layout) for x in maps]
             found = Points(points.clone().requires_grad_(moving), weights, rois, (2, 2)).pool(given)
-            compare("`weights.Points`", "formula", found, expected, {torch.float32: 2e-6, torch.float64: 1e-14}[dtype])
+            compare(
+                "`weights.Points`",
+                "loops over the formula",
+                found,
+                expected,
+                {torch.float32: 2e-6, torch.float64: 1e-14}[dtype],
+            )
 
 
 @backends
@@ -364,4 +370,4 @@ def test_sector_formula(settings, backend, rng, monkeypatch):
         for c in range(2):
             one = sector_formula(x[int(index), c].tolist(), [v * 0.25 for v in box], *settings)
             expected[r, c] = torch.tensor(one, dtype=torch.float64)
-    compare("`SectorPool`", "formula", found, expected, 1e-12)
+    compare("`SectorPool`", "loops over the formula", found, expected, 1e-12)
