@@ -1,4 +1,4 @@
-"""What the SRA paper compares with: parameters, and settings that make no sense."""
+"""What the SRA paper compares with: parameters, and settings that make no sense; SRA's masks some RoIs at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import roikit
+from roikit.layers.semantic_masks import BLOCK
 
 
 def count(kind, **settings) -> int:
@@ -31,3 +32,15 @@ def test_settings_that_make_no_sense():
         roikit.RoIAttention(8, layers=0)
     with pytest.raises(ValueError, match="channels is the number of channels of the feature maps, not 0"):
         roikit.ConvMaskRoIAlign(0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"descriptor": "max", "sampler": (3, 4)}], ids=str)
+def test_without_gradients_masks_are_made_some_rois_at_a_time(settings, rng):
+    torch.manual_seed(0)
+    pool = roikit.SemanticRoIAlign(4, 6, 12, gamma=3.0, **settings).double()
+    x = torch.randn(1, 4, 20, 30, generator=rng, dtype=torch.float64)
+    corners = torch.rand(BLOCK + 7, 2, 2, generator=rng, dtype=torch.float64) * torch.tensor([240.0, 160.0])
+    boxes = [torch.cat([corners.amin(1), corners.amax(1)], 1)]
+    whole = pool(x, boxes, 1 / 8)
+    with torch.no_grad():
+        torch.testing.assert_close(pool(x, boxes, 1 / 8), whole, rtol=0, atol=1e-13)

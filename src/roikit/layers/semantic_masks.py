@@ -8,7 +8,10 @@ from torch.nn.functional import linear
 
 from ..ops.dynamic_grid import Cells
 from ..ops.exact import exact
+from ..ops.transforms import needs_plain_torch
 from .area_embedding import AreaEmbedding, RelativePosition
+
+BLOCK = 32  # RoIs a CPU works on at a time where no gradient is wanted: what lies between two layers stays in its cache
 
 
 class SemanticMasks(nn.Module):
@@ -67,7 +70,11 @@ class SemanticMasks(nn.Module):
             features: ``Tensor[R, S, C]``, 0 at places without a cell, in the layers' dtype.
             cells: of each RoI's grid.
         """
-        return _masks(features, cells, self)
+        whole = features.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if whole or needs_plain_torch() or features.shape[0] <= BLOCK:
+            return _masks(features, cells, self)
+        parts = zip(features.split(BLOCK), cells.split(BLOCK), strict=True)
+        return torch.cat([_masks(some, theirs, self) for some, theirs in parts])
 
     def describe(self, features: Tensor, cells: Cells) -> Tensor:
         """What d is made of: ``Tensor[R, C]``, or ``Tensor[R, S·C]`` for "concat"."""
@@ -90,7 +97,7 @@ def _masks(features: Tensor, cells: Cells, layer: SemanticMasks) -> Tensor:
     weights = layer.first.weight.split([part.shape[2] for part in parts], 1)
     found: Tensor = layer.first.bias
     for part, norm, weight in zip(parts, layer.norms, weights, strict=True):
-        found = found + linear(norm(part).relu(), weight)
-    logits = layer.gamma * layer.last(layer.norm(found).relu())  # [R, 1 or S, N]
+        found = found + linear(norm(part).relu_(), weight)
+    logits = layer.gamma * layer.last(layer.norm(found).relu_())  # [R, 1 or S, N]
     outside = ~cells.exists[..., None]
     return logits.expand(-1, cells.exists.shape[1], -1).masked_fill(outside, -torch.inf).softmax(1).transpose(1, 2)

@@ -38,6 +38,11 @@ class Cells:
         row = torch.where(exists, place // width[:, None], torch.zeros_like(place))
         return cls(height, width, row, place % width[:, None], exists)
 
+    def split(self, count: int) -> list[Cells]:
+        """``count`` RoIs at a time."""
+        parts = (getattr(self, field.name).split(count) for field in dataclasses.fields(self))
+        return [Cells(*part) for part in zip(*parts, strict=True)]
+
 
 def grids(most: int) -> Tensor:
     """All ratios h/w of grids of at most ``most`` cells: int64 ``Tensor[G, 2]`` of (h, w), each ratio's largest grid,
