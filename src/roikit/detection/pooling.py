@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import torch
 from torch import nn
 
 from ..extractors import RegionExtractor, RoIAlign
@@ -143,7 +144,10 @@ def groups_of(given: Any) -> int:
         group_size = inspect.signature(given).parameters.get("group_size")
         size = 1 if group_size is None else group_size.default
         return int(size) ** 2 if isinstance(size, int) else 1
-    made = given()
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # made only to be asked: the random numbers of the detector stay as they are
+        made = given()
     return made.groups if isinstance(made, RegionExtractor) else 1
 
 
