@@ -1,4 +1,4 @@
-"""`roikit analyze complexity lrf`: Tables 1 and 3 of the paper, counted."""
+"""`roikit analyze complexity lrf`: Tables 1 and 3 of the paper, counted; `… sra`: Tables 1, 4 and 5 of that paper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-METHODS = ("lrf",)
+METHODS = ("lrf", "sra")
 
 
 def make_parser() -> Parser:
@@ -41,8 +41,13 @@ def main(arguments: Sequence[str]) -> int:
     from roikit.analysis import complexity
 
     images = complexity.made_boxes() if options.data is None else boxes_of(options.data, options.split, options.size)
-    found = count(images)
-    show(found, "made boxes" if options.data is None else f"{options.data}, {options.split} split")
+    if options.method == "sra":
+        from roikit.commands.analyze_complexity_sra import count as count_it
+        from roikit.commands.analyze_complexity_sra import show as show_it
+    else:
+        count_it, show_it = count, show
+    found = count_it(images)
+    show_it(found, "made boxes" if options.data is None else f"{options.data}, {options.split} split")
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(f"written to {options.json}")
