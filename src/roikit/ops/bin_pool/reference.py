@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..exact import exact
 
-CHUNK = 8  # RoIs at a time: bounds the intermediate [CHUNK, K, C, H, W]
+CHUNK = 8  # RoIs at a time: bounds the intermediate [CHUNK, K, H, W], with channels of their own [CHUNK, K, C, H, W]
 
 
 def _groups(batch: Tensor, level: Tensor, images: int, levels: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -44,8 +44,11 @@ def pool(
     for at_level, image, which in _groups(batch, level, maps[0].shape[0], len(maps)):
         x = maps[at_level][image]
         row, col = rows[which, :, : x.shape[1]], cols[which, :, : x.shape[2]]
-        read = x[_channels(base[which], step, run)]  # [r, K, run, H, W]
-        out.append(torch.einsum("rkv,rkcvu,rku->rck", row, read, col))
+        if run == x.shape[0]:  # every bin reads all channels: none is copied
+            out.append(torch.einsum("rkvu,cvu->rck", torch.einsum("rkv,rku->rkvu", row, col), x))
+        else:
+            read = x[_channels(base[which], step, run)]  # [r, K, run, H, W]
+            out.append(torch.einsum("rkv,rkcvu,rku->rck", row, read, col))
         order.append(which)
     if not out:
         return maps[0].new_zeros(rows.shape[0], run, rows.shape[1])
@@ -68,6 +71,10 @@ def spread(
     for at_level, image, which in _groups(batch, level, shapes[0][0], len(shapes)):
         height, width = shapes[at_level][2:]
         row, col = rows[which, :, :height], cols[which, :, :width]
+        if grad.shape[1] == shapes[at_level][1]:
+            part = torch.einsum("rkvu,rck->cvu", torch.einsum("rkv,rku->rkvu", row, col), grad[which])
+            maps[at_level][image] = maps[at_level][image] + part
+            continue
         part = torch.einsum("rkv,rku,rck->rkcvu", row, col, grad[which])
         index = _channels(base[which], step, grad.shape[1]).flatten()
         maps[at_level][image] = maps[at_level][image].index_add(0, index, part.flatten(0, 2))
@@ -89,8 +96,12 @@ def grad_rows(
     out = grad.new_zeros(grad.shape[0], grad.shape[2], width)
     for at_level, image, which in _groups(batch, level, maps[0].shape[0], len(maps)):
         x = maps[at_level][image]
-        read = x[_channels(base[which], step, grad.shape[1])]
-        part = torch.einsum("rck,rkcvu,rku->rkv", grad[which], read, cols[which, :, : x.shape[2]])
+        col = cols[which, :, : x.shape[2]]
+        if grad.shape[1] == x.shape[0]:
+            part = torch.einsum("rkcu,cvu->rkv", torch.einsum("rck,rku->rkcu", grad[which], col), x)
+        else:
+            read = x[_channels(base[which], step, grad.shape[1])]
+            part = torch.einsum("rck,rkcvu,rku->rkv", grad[which], read, col)
         out = out.index_put((which,), torch.nn.functional.pad(part, (0, width - part.shape[-1])))
     return out
 
