@@ -16,7 +16,13 @@ from roikit.train.parse import parse
 from roikit.train.runfolder import RunFolder
 
 STEPS = 3
-FLAGS = [*tiny_run.FLAGS, "--data.path=shapes:tiny", f"--optim.steps={STEPS}", "--optim.warmup=0", "--optim.weight_decay=0"]
+FLAGS = [
+    *tiny_run.FLAGS,
+    "--data.path=shapes:tiny",
+    f"--optim.steps={STEPS}",
+    "--optim.warmup=0",
+    "--optim.weight_decay=0",
+]
 
 NAMES = [[f"--extractor={kind.__name__}"] for kind in EXTRACTORS]
 # an extractor with channel groups of its own choice is position-sensitive when it is told so
