@@ -18,6 +18,7 @@ class Moving(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pool = roikit.ModulatedDeformRoIPool(1, output_size=1, hidden=2)
+        self.head = nn.Linear(1, 1)
 
 
 def test_layers_that_move_bins_have_a_rate_of_their_own():
@@ -25,11 +26,10 @@ def test_layers_that_move_bins_have_a_rate_of_their_own():
     assert OptimConfig().rate_of_offsets == 0.01 and OptimConfig(name="sgd").rate_of_offsets == 1
     assert OptimConfig(offset_factor=0.5).rate_of_offsets == 0.5
     rates = {name: rate for name, (rate, _) in groups_of(Moving(), offset_factor=0.01).items()}
-    assert rates == pytest.approx(
-        {"pool.both.0.weight": 0.1, "pool.both.0.bias": 0.1, "pool.both.2.weight": 1e-3, "pool.both.2.bias": 1e-3}
-    )
-    both = groups_of(Moving(), offset_factor=0.01, factors={"both": 0.5})
-    assert both["pool.both.0.bias"][0] == pytest.approx(0.05) and both["pool.both.2.bias"][0] == pytest.approx(5e-4)
+    hidden, last = ("pool.both.0.weight", "pool.both.0.bias"), ("pool.both.2.weight", "pool.both.2.bias")
+    assert rates == pytest.approx({"head.weight": 0.1, "head.bias": 0.1, **dict.fromkeys(hidden + last, 1e-3)})
+    both = groups_of(Moving(), offset_factor=0.01, factors={"both.0": 0.5})
+    assert both["pool.both.0.bias"][0] == pytest.approx(5e-4) and both["pool.both.2.bias"][0] == pytest.approx(1e-3)
 
 
 class Net(nn.Module):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from roikit.extractors import RegionExtractor
 
 from .errors import RunError
 
@@ -28,12 +30,12 @@ def parameter_groups(
     Args:
         model: only parameters with `requires_grad` are taken.
         lr: the learning rate of a parameter without a factor.
-        weight_decay: of weights; norms and biases get 0 unless `decay_norms`.
+        weight_decay: of weights; norms, biases and single numbers get 0 unless `decay_norms`.
         factors: regular expression -> factor on the rate; a parameter takes the factors of every pattern found in its
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
         offset_factor: factor on the rate of the extractors' layers that decide where features are read: those that
-            start at zero and move bins, and those whose softmax over the cells of the map does.
+            move bins, which start at zero, with the hidden layers before them; those whose softmax over the cells does.
 
     Raises:
         RunError: a pattern that matches no parameter (else a typing error would go unnoticed) or is none.
@@ -54,12 +56,7 @@ def parameter_groups(
         if isinstance(module, _NORMS)
         for own, _ in module.named_parameters(recurse=False)
     }
-    movers = {
-        id(p)
-        for m in model.modules()
-        if getattr(m, "starts_at_zero", False) or getattr(m, "steers", False)
-        for p in m.parameters(recurse=False)
-    }
+    movers = {id(parameter) for parameter in _movers(model)}
     used: set[str] = set()
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
@@ -72,7 +69,8 @@ def parameter_groups(
             parameter.requires_grad_(False)
         if not parameter.requires_grad:
             continue
-        plain = not decay_norms and (name in norms or name.endswith("bias"))
+        # One number alone is no weight either: of PartDeformRoIPool's penalty, decay would raise it.
+        plain = not decay_norms and (name in norms or name.endswith("bias") or not parameter.ndim)
         key = (factor, 0.0 if plain else weight_decay)
         group = groups.setdefault(key, {"params": [], "lr": lr * factor, "factor": factor, "weight_decay": key[1]})
         group["params"].append(parameter)
@@ -83,6 +81,18 @@ def parameter_groups(
     if not groups:
         raise RunError("optim.factors: every parameter is frozen; nothing is left to train")
     return list(groups.values())
+
+
+def _movers(model: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters that decide where features are read: layers that steer, and the parts of an extractor that end in
+    a layer which starts at zero, with the hidden layers before it."""
+    for module in model.modules():
+        if getattr(module, "steers", False):
+            yield from module.parameters(recurse=False)
+        if isinstance(module, RegionExtractor):
+            for part in module.children():
+                if any(getattr(layer, "starts_at_zero", False) for layer in part.modules()):
+                    yield from part.parameters()
 
 
 def make_optimizer(groups: list[dict], *, name: str, lr: float, momentum: float) -> torch.optim.Optimizer:
