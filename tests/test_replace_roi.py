@@ -200,6 +200,16 @@ def test_a_pyramid_whose_coarse_maps_have_one_stride():
         same_detections(model(images()), expected)
 
 
+@pytest.mark.parametrize("more", [{}, {"pool": 64}, {"2": 64, "3": 64, "pool": 64}], ids=str)
+def test_given_strides_are_read_for_the_maps_that_exist(more):
+    make = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn
+    model = make(weights=None, weights_backbone=None, num_classes=3, **SMALL).eval()
+    roikit.replace_roi(model, roikit.RoIAlign(7), strides={"0": 32, "1": 32, **more})
+    assert model.roi_heads.box_roi_pool.featmap_names == ["0", "1"]
+    with torch.no_grad():
+        model(images())
+
+
 class OneMap(nn.Sequential):
     """A backbone with a single map of stride 8."""
 
@@ -289,7 +299,7 @@ class TestErrors:
         self.refuse(
             model, r"DeformRoIPool was made for 64 channels, but its maps have 256 .*: leave", roikit.DeformRoIPool(64)
         )
-        layers = {"strides": {str(k): 4 * 2**k for k in range(4)}}  # nothing is probed then
+        layers = {"strides": {str(k): 4 * 2**k for k in range(4)}}
         self.refuse(model, "made for 64 channels, but its maps have 256", roikit.DeformRoIPool(64), **layers)
 
     def test_another_number_of_levels(self, model):
@@ -299,6 +309,24 @@ class TestErrors:
 
     def test_missing_strides(self, model):
         self.refuse(model, "strides has no entry for the feature map '1'", roikit.RoIAlign(7), strides={"0": 4})
+
+    def test_strides_of_a_map_that_is_not_there(self, model):
+        strides = {"0": 4, "1": 8, "2": 16, "3": 32, "layer4": 64}
+        self.refuse(model, "an entry for 'layer4', but the feature maps are", roikit.RoIAlign(7), strides=strides)
+        self.refuse(single_level(channels=1), "no entry for the feature map '0'", roikit.RoIAlign(7), strides={"x": 8})
+
+    def test_nothing_to_replace(self, model):
+        self.refuse(model, "nothing to replace: give an extractor", None)
+        masked = build(MaskRCNN)
+        before = masked.roi_heads.box_roi_pool
+        roikit.replace_roi(masked, None, mask=roikit.RoIAlign(14))
+        assert masked.roi_heads.box_roi_pool is before
+        assert isinstance(masked.roi_heads.mask_roi_pool, roikit.MultiScale)
+
+    def test_the_advice_names_an_argument_that_there_is(self, model):
+        self.refuse(model, r"construct it with output_size=\(7, 7\)", roikit.RoIAlign(14))
+        self.refuse(model, "construct it so that it gives 7×7 parts or, where it cannot", roikit.SectorPool(3, 3))
+        roikit.replace_roi(model, roikit.SectorPool(7, 7))
 
     def test_not_a_two_stage_detector(self):
         with pytest.raises(ValueError, match=r"Linear has no roi_heads.box_roi_pool"):

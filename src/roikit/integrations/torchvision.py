@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ Strides = dict[str, float | tuple[float, float]]
 
 def replace_roi(
     model: Model,
-    extractor: Extractors,
+    extractor: Extractors | None,
     *,
     mask: Extractors | None = None,
     keypoint: Extractors | None = None,
@@ -28,18 +29,20 @@ def replace_roi(
         model: ``torchvision.models.detection``'s FasterRCNN, MaskRCNN or KeypointRCNN (any with ``roi_heads``), or one
             of ``roikit.detection``. An R-FCN takes position-sensitive extractors, the others take the rest.
         extractor: for the box head: an extractor, one for each level in a list, or what makes one, such as the class
-            ``roikit.DeformRoIPool`` or ``functools.partial`` of it, which is given the maps' ``channels``.
+            ``roikit.DeformRoIPool`` or ``functools.partial`` of it, which is given the maps' ``channels``. ``None``
+            leaves it as it is, where ``mask`` or ``keypoint`` is given.
         mask: for the mask head; ``None`` leaves it as it is.
         keypoint: for the keypoint head; ``None`` leaves it as it is.
         strides: image pixels per feature cell of each feature map, by name. ``None`` finds them by sending one blank
-            image through the backbone, in evaluation mode and without gradients.
+            image through the backbone, in evaluation mode and without gradients. Of the names that the model's layer
+            lists those are read that the backbone gives; where it takes no such image, those that ``strides`` has.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: not such a model, a head that the model does not have, an extractor made for other channels than
-            the maps have, or one whose parts or channels the head was not built for. Nothing is changed then.
+        ValueError: not such a model, nothing to replace, a head that the model does not have, strides of other maps, an
+            extractor made for other channels than the maps have, or one whose parts or channels the head was not built for. Nothing is changed then.
 
     With ``RoIAlign(7, sampling_ratio=2, aligned=False)`` the box head's outputs do not change.
 
@@ -58,6 +61,8 @@ def replace_roi(
         )
     wanted = {"box_roi_pool": extractor, "mask_roi_pool": mask, "keypoint_roi_pool": keypoint}
     chosen = {name: one for name, one in wanted.items() if one is not None}
+    if not chosen:
+        raise ValueError("nothing to replace: give an extractor for the box head, or mask= or keypoint=")
     for name in chosen:
         if getattr(heads, name, None) is None:
             head = name.split("_")[0]
@@ -65,6 +70,11 @@ def replace_roi(
     channels: dict[str, int] | None = None
     if strides is None:
         strides, channels = _probe(model)
+    else:
+        try:  # only to learn which maps there are: a backbone may take other images, or more than one argument
+            channels = _probe(model)[1]
+        except Exception:
+            channels = None
     new = {}
     for name, one in chosen.items():
         new[name] = _pool_like(getattr(heads, name), name.split("_")[0], one, model, strides, channels)
@@ -79,8 +89,14 @@ def _pool_like(
 ) -> MultiScale:
     """The pooling layer that stands for ``old``; ``found``: the channels of the maps, where a probe has shown them."""
     names = list(old.featmap_names)
-    if found is not None:  # torchvision's layer may list more maps than there are, and reads those it finds
-        names = [n for n in names if n in found] or names
+    unknown = [n for n in strides if n not in names and n not in (found or strides)]
+    if unknown:
+        raise ValueError(
+            f"strides has an entry for {unknown[0]!r}, but the feature maps are {list(found or names)}: "
+            "correct its name"
+        )
+    # torchvision's layer may list more maps than there are, and reads those it finds
+    names = [n for n in names if n in (strides if found is None else found)] or names
     missing = [n for n in names if n not in strides]
     if missing:
         raise ValueError(f"strides has no entry for the feature map {missing[0]!r}: it has {list(strides)}")
@@ -99,10 +115,18 @@ def _pool_like(
     for one in each:
         check_extractor(one, head, channels)
         if one.output_size != size:
-            setting = f"masks={size[0] * size[1]}" if hasattr(one, "max_cells") else f"output_size={size}"
+            if "output_size" in inspect.signature(type(one)).parameters:
+                advice = f"construct it with output_size={size}"
+            elif hasattr(one, "max_cells"):
+                advice = f"construct it with masks={size[0] * size[1]}"
+            else:
+                advice = (
+                    f"construct it so that it gives {size[0]}×{size[1]} parts or, where it cannot, build the detector "
+                    "for it with roikit.detection.faster_rcnn"
+                )
             raise ValueError(
                 f"the {head} head was built for {size[0]}×{size[1]} parts and {type(one).__name__} gives "
-                f"{one.output_size[0]}×{one.output_size[1]}: construct it with {setting}"
+                f"{one.output_size[0]}×{one.output_size[1]}: {advice}"
             )
     return MultiScale(
         each if is_listed(given) else each[0],
