@@ -44,7 +44,7 @@ import roikit
         (dict(kind="rfcn", extractor=roikit.RoIAlign(7)), r"must be position-sensitive in an R-FCN.*not RoIAlign\(out"),
         (
             dict(kind="rfcn", extractor=roikit.DeformRoIPool),
-            "must be position-sensitive in an R-FCN.*not DeformRoIPool",
+            "must be position-sensitive in an R-FCN.*not DeformRoIPool.*has an argument group_size",
         ),
         (dict(kind="rfcn", extractor=nn.Flatten()), "must be position-sensitive in an R-FCN.*not Flatten"),
         (dict(kind="rfcn", aggregate="concat"), "no layer behind its pooling"),

@@ -121,7 +121,14 @@ def test_errors(rng):
         pool.loss(weights, oriented, torch.ones(20))
     with pytest.raises(ValueError, match="hold no predicted boxes"):
         pool.loss(RoIAlign().weights(x, [boxes.float()]), oriented)
-    for wrong in ({"enlarge": (1.2,)}, {"stds": (0.1,) * 4}, {"sampling_ratio": 0}, {"enlarge": (0, 1)}):
+    for wrong in (
+        {"enlarge": (1.2,)},
+        {"enlarge": 1.2},
+        {"stds": 0.1},
+        {"stds": (0.1,) * 4},
+        {"sampling_ratio": 0},
+        {"enlarge": (0, 1)},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RoITransformer(1, **wrong)
     with pytest.raises(ValueError, match="channels"):

@@ -150,7 +150,9 @@ def rfcn(
         neck: ``"c5"``, as in the paper, or ``"fpn"``: the convolutions are shared by the levels.
         extractor: a position-sensitive extractor, default ``PSRoIAlign(7)``; ``PSRoIPool(7)`` is the paper's. One with
             layers is best given as what makes it, ``functools.partial(roikit.DeformPSRoIPool, group_size=7)``: the
-            number of maps, its ``channels``, is (num_classes + 4)·k².
+            number of maps, its ``channels``, is (num_classes + 4)·k². A function of your own with the argument
+            ``channels`` says k by the default of an argument ``group_size``:
+            ``lambda channels, group_size=7: roikit.DeformPSRoIPool(channels, 7, group_size)``.
         channels: of the neck's maps; in the paper 1024, behind a rectifier as here.
         class_specific_boxes: four numbers for every class, 4·num_classes·k² maps, instead of four for all.
         options: the other arguments of :func:`faster_rcnn`; there is no ``fc_dim``.

@@ -40,8 +40,9 @@ class RoITransformer(RegionExtractor):
         stds: of the five numbers.
         expand: area factor of the upright RoI.
 
-    ``weights(...).rotated`` is ``Tensor[R, 5]``, the predicted boxes (cx, cy, w, h, θ) in image pixels and radians, not
-    enlarged, and ``weights(...).deltas`` the five numbers they came from.
+    ``weights(...).rotated`` is ``Tensor[R, 5]``, the predicted boxes (cx, cy, w, h, θ) in image pixels and radians,
+    before they are enlarged (those of ``RotatedRoIAlign`` are after ``expand``), and ``weights(...).deltas`` the five
+    numbers they came from.
 
     Example:
         >>> import torch, roikit
@@ -68,9 +69,9 @@ class RoITransformer(RegionExtractor):
             raise ValueError(f"channels is the number of channels of the feature maps, not {channels}")
         if sampling_ratio < 1:
             raise ValueError(f"sampling_ratio is the number of samples per bin and axis, not {sampling_ratio}")
-        if len(enlarge) != 2 or not all(0 < factor < float("inf") for factor in enlarge):
+        if not isinstance(enlarge, Sequence) or len(enlarge) != 2 or not all(0 < f < float("inf") for f in enlarge):
             raise ValueError(f"enlarge must be two positive factors, of the width and the height, not {enlarge!r}")
-        if len(stds) != 5 or not all(0 < std < float("inf") for std in stds):
+        if not isinstance(stds, Sequence) or len(stds) != 5 or not all(0 < std < float("inf") for std in stds):
             raise ValueError(f"stds must be five positive numbers, of dx, dy, dw, dh and dθ, not {stds!r}")
         self.channels = channels
         self.sampling_ratio = sampling_ratio
