@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -144,3 +146,15 @@ class TestLevels:
         boxes = torch.tensor([[0, 0, 100, 100], [0, 0, 300, 300], [0, 0, 640, 640]], dtype=dtype)
         assert assign_levels(boxes, [4, 8, 16, 32]).tolist() == [0, 2, 3]
         assert math.isfinite(float(boxes.sum()))
+
+
+def test_no_images_have_no_boxes():
+    assert Rois.of([], 0).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("name", ["layers", "weights"])  # each in a process that has loaded nothing else
+def test_packages_are_reached_from_the_package(name):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import roikit; roikit.{name}"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import analysis as analysis
+    from . import boxes as boxes
     from . import data as data
     from . import detection as detection
+    from . import extractors as extractors
+    from . import layers as layers
     from . import ops as ops
+    from . import weights as weights
     from .boxes import Rois as Rois
     from .extractors import *  # noqa: F403  (the listing of extractors is in one place)
     from .integrations.torchvision import replace_roi as replace_roi
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("analysis", "data", "detection", "ops")
+_PACKAGES = ("analysis", "boxes", "data", "detection", "extractors", "layers", "ops", "weights")
 _HOMES = {"MultiScale": "multiscale", "Rois": "boxes", "replace_roi": "integrations.torchvision"}
 
 

@@ -75,6 +75,8 @@ class Rois:
                 )
             for i, one in enumerate(boxes):
                 check_shape(one, 4, f"boxes[{i}]")
+            if not boxes:
+                return Rois(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
             batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(boxes)])
             rois = Rois(torch.cat(list(boxes)), batch, torch.zeros_like(batch))
         else:

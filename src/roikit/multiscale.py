@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .boxes import Rois, Scale, assign_levels, scale_pair
 from .extractors import RegionExtractor
+from .weights import RegionWeights
 
 AGGREGATES = ("assign", "concat", "sum")
 
@@ -47,7 +48,7 @@ class MultiScale(nn.Module):
         canonical_level: float = 4.0,
     ) -> None:
         super().__init__()
-        given = [extractor] if isinstance(extractor, nn.Module) else list(extractor)
+        given = list(extractor) if isinstance(extractor, Sequence | nn.ModuleList) else [extractor]
         for one in given:
             if not isinstance(one, RegionExtractor):
                 raise ValueError(f"extractor must be a RegionExtractor such as roikit.RoIAlign(), not {one!r}")
@@ -55,15 +56,23 @@ class MultiScale(nn.Module):
             raise ValueError(
                 f"{len(featmap_names)} feature maps {list(featmap_names)} need as many strides, not {strides}"
             )
-        if not isinstance(extractor, nn.Module) and len(given) != len(strides):
+        own = isinstance(extractor, Sequence | nn.ModuleList)
+        if own and len(given) != len(strides):
             raise ValueError(f"{len(strides)} levels need one extractor, or one each, not {len(given)}")
         if len({one.output_size for one in given}) > 1:
             raise ValueError(
                 f"the levels' extractors give grids of several sizes: {[one.output_size for one in given]}"
             )
+        if len({one.groups for one in given}) > 1:
+            raise ValueError("the levels' extractors differ in being position-sensitive: their channels would not fit")
+        learning = [one for one in given if any(True for _ in one.parameters())]
+        if len({id(one) for one in learning}) < len(learning):
+            raise ValueError(
+                "one extractor with layers is listed for several levels: give each its own, or this one alone, shared"
+            )
         if aggregate not in AGGREGATES:
             raise ValueError(f"aggregate must be one of {', '.join(map(repr, AGGREGATES))}, not {aggregate!r}")
-        self.extractor = extractor if isinstance(extractor, nn.Module) else nn.ModuleList(given)
+        self.extractor = nn.ModuleList(given) if own else given[0]
         self.featmap_names = list(featmap_names)
         self.strides = list(strides)
         self.aggregate = aggregate
@@ -114,6 +123,42 @@ class MultiScale(nn.Module):
         Raises:
             ValueError: a missing feature map, or boxes that ``RegionExtractor.forward`` refuses.
         """
+        maps, rois = self._read(x, boxes, extras)
+        sizes = {} if image_shapes is None else {"image_sizes": list(image_shapes)}
+        if self.aggregate == "assign":
+            return self._assigned(maps, rois.boxes, rois.batch, self._level(rois), extras, sizes)
+        count, levels = rois.batch.shape[0], len(maps)
+        level = torch.arange(levels, device=rois.batch.device)[:, None].expand(-1, count).flatten()
+        every = {name: value.repeat(levels, *[1] * (value.ndim - 1)) for name, value in extras.items()}
+        found = self._assigned(maps, rois.boxes.repeat(levels, 1), rois.batch.repeat(levels), level, every, sizes)
+        found = found.unflatten(0, (levels, count))
+        return found.sum(0) if self.aggregate == "sum" else found.transpose(0, 1).flatten(1, 2)
+
+    def weights(
+        self,
+        x: Mapping[str, Tensor],
+        boxes: Sequence[Tensor],
+        image_shapes: Sequence[tuple[int, int]] | None = None,
+        **extras: Any,
+    ) -> RegionWeights:
+        """What ``forward`` sums with, for what a method keeps there (offsets, rotated boxes), such as for a penalty.
+
+        Only of a shared extractor with "assign". The arguments are those of ``forward``; ``pool`` takes the maps.
+
+        Raises:
+            ValueError: one extractor for each level, or levels that are concatenated or summed.
+        """
+        if self.aggregate != "assign" or not isinstance(self.extractor, RegionExtractor):
+            raise ValueError("weights are of one extractor that reads each box from one level; ask extractor_at(level)")
+        maps, rois = self._read(x, boxes, extras)
+        if image_shapes is not None and "image_sizes" in self.extractor.extras:
+            extras["image_sizes"] = list(image_shapes)
+        return self.extractor.weights(maps, Rois(rois.boxes, rois.batch, self._level(rois)), self.scales, **extras)
+
+    def _read(
+        self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], extras: dict[str, Any]
+    ) -> tuple[list[Tensor], Rois]:
+        """The maps that are read and the RoIs, checked, and the further arguments with them."""
         missing = [name for name in self.featmap_names if name not in x]
         if missing:
             raise ValueError(f"the features have no map called {missing[0]!r}: they are {list(x)}")
@@ -122,18 +167,10 @@ class MultiScale(nn.Module):
         for name, value in extras.items():
             if not isinstance(value, Tensor) or value.shape[:1] != rois.batch.shape:
                 raise ValueError(f"{name} must be one tensor with a row for each of the {rois.batch.shape[0]} boxes")
-        sizes = {}
-        if image_shapes is not None and "image_sizes" in self._each[0].extras:
-            sizes["image_sizes"] = list(image_shapes)
-        if self.aggregate == "assign":
-            level = assign_levels(rois.boxes.detach(), self.strides, self.canonical_scale, self.canonical_level)
-            return self._assigned(maps, rois.boxes, rois.batch, level, extras, sizes)
-        count, levels = rois.batch.shape[0], len(maps)
-        level = torch.arange(levels, device=rois.batch.device)[:, None].expand(-1, count).flatten()
-        every = {name: value.repeat(levels, *[1] * (value.ndim - 1)) for name, value in extras.items()}
-        found = self._assigned(maps, rois.boxes.repeat(levels, 1), rois.batch.repeat(levels), level, every, sizes)
-        found = found.unflatten(0, (levels, count))
-        return found.sum(0) if self.aggregate == "sum" else found.transpose(0, 1).flatten(1, 2)
+        return maps, rois
+
+    def _level(self, rois: Rois) -> Tensor:
+        return assign_levels(rois.boxes.detach(), self.strides, self.canonical_scale, self.canonical_level)
 
     def _assigned(
         self,
@@ -146,12 +183,14 @@ class MultiScale(nn.Module):
     ) -> Tensor:
         """The features of each RoI on its level."""
         if isinstance(self.extractor, RegionExtractor):
-            return self.extractor(maps, Rois(boxes, batch, level), self.scales, **extras, **sizes)
+            more = sizes if "image_sizes" in self.extractor.extras else {}
+            return self.extractor(maps, Rois(boxes, batch, level), self.scales, **extras, **more)
         found, order = [], []
         for at, (extractor, one, scale) in enumerate(zip(self._each, maps, self.scales, strict=True)):
             mine = (level == at).nonzero()[:, 0]
             part = Rois(boxes[mine], batch[mine], torch.zeros_like(mine))
-            found.append(extractor(one, part, scale, **{n: v[mine] for n, v in extras.items()}, **sizes))
+            more = sizes if "image_sizes" in extractor.extras else {}
+            found.append(extractor(one, part, scale, **{n: v[mine] for n, v in extras.items()}, **more))
             order.append(mine)
         return torch.cat(found)[torch.argsort(torch.cat(order))]
 

@@ -29,7 +29,7 @@ def equal_logits_are_the_mean_of_the_support(x, rng):
     for support, crop in (("roi", x[0, :, 3:7, 5:9]), ("2x", x[0, :, 2:8, 4:10])):
         found = zeroed(lrf(support=support, **everything))(x, box)
         torch.testing.assert_close(found[0, :, 0, 0], crop.mean((1, 2)), rtol=0, atol=1e-14)
-        assert torch.equal(found, found[:, :, :1, :1].expand_as(found))
+        torch.testing.assert_close(found, found[:, :, :1, :1].expand_as(found), rtol=0, atol=1e-15)
     inside = zeroed(lrf(support="roi", max_inside=None))(x, box)
     torch.testing.assert_close(inside[..., :1, :1], RoIPool(1, "average", "floor")(x, box), rtol=0, atol=1e-14)
 

@@ -101,8 +101,41 @@ def test_further_arguments_reach_each_level(variant, scene):
         assert not torch.equal(plain, shared)
 
 
+def test_weights_of_a_shared_extractor(rng):
+    """What a method keeps there: the offsets of every box, for a penalty."""
+    x = OrderedDict((name, torch.rand(1, 4, *size, generator=rng)) for name, size in zip(NAMES, SIZES, strict=True))
+    boxes = [torch.tensor([[0.0, 0, 9, 9], [3, 4, 160, 150]])]
+    pool = roikit.MultiScale(roikit.DeformRoIPool(4, 3), NAMES, STRIDES)
+    torch.nn.init.normal_(pool.extractor.offset.weight, generator=rng)
+    weights = pool.weights(x, boxes)
+    assert weights.offset.shape == (2, 2, 3, 3) and weights.offset.requires_grad
+    torch.testing.assert_close(weights.pool(list(x.values())), pool(x, boxes))
+    for other in (
+        roikit.MultiScale([roikit.RoIAlign(3) for _ in NAMES], NAMES, STRIDES),
+        roikit.MultiScale(roikit.RoIAlign(3), NAMES, STRIDES, aggregate="sum"),
+    ):
+        with pytest.raises(ValueError, match="weights are of one extractor that reads each box from one level"):
+            other.weights(x, boxes)
+
+
+def test_levels_of_different_kinds_get_what_they_take():
+    x = OrderedDict((name, torch.rand(1, 4, *size)) for name, size in zip(NAMES, SIZES, strict=True))
+    lrf = roikit.LearnedRegionFeatures(4, 3, embed_dim=8, geometry_dim=4)
+    pool = roikit.MultiScale([roikit.RoIAlign(3), lrf, roikit.RoIPool(3)], NAMES, STRIDES)
+    boxes = torch.tensor([[0.0, 0, 9, 9], [3, 4, 150, 160]])
+    out = pool(x, [boxes], [(120, 150)])
+    alone = lrf(x["1"], [boxes[1:]], 1 / 8, image_sizes=[(120, 150)])
+    torch.testing.assert_close(out[1:], alone)
+
+
 def test_errors():
     align = roikit.RoIAlign(7)
+    with pytest.raises(ValueError, match="differ in being position-sensitive"):
+        roikit.MultiScale([align, roikit.PSRoIAlign(7), align], NAMES, STRIDES)
+    with pytest.raises(ValueError, match="one extractor with layers is listed for several levels"):
+        roikit.MultiScale([roikit.DeformRoIPool(4)] * 3, NAMES, STRIDES)
+    with pytest.raises(ValueError, match="must be a RegionExtractor such as"):
+        roikit.MultiScale(roikit.RoIAlign, NAMES, STRIDES)
     with pytest.raises(ValueError, match="3 levels need one extractor, or one each, not 2"):
         roikit.MultiScale([align, align], NAMES, STRIDES)
     with pytest.raises(ValueError, match="grids of several sizes"):

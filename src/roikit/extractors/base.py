@@ -106,7 +106,12 @@ class RegionExtractor(nn.Module, ABC):
             pixels: what the method does to the boxes ``Tensor[R, 4]`` while they are in image pixels.
         """
         maps = as_maps(features)
-        scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else list(spatial_scale)  # type: ignore
+        alone = isinstance(features, Tensor)
+        if not alone and not isinstance(spatial_scale, Sequence):
+            raise ValueError(
+                f"{len(maps)} feature maps in a list need a list of as many spatial_scales, not {spatial_scale!r}"
+            )
+        scales: Sequence[Scale] = [spatial_scale] if alone else list(spatial_scale)  # type: ignore
         if len(scales) != len(maps):
             raise ValueError(f"{len(maps)} feature maps need as many spatial_scales, but there are {len(scales)}")
         if len(maps) > 1 and not isinstance(boxes, Rois):

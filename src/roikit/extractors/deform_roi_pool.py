@@ -124,6 +124,8 @@ class ModulatedDeformRoIPool(DeformRoIPool):
     ) -> None:
         if pack not in ("shared", "separate"):
             raise ValueError(f'pack must be "shared" or "separate", not {pack!r}')
+        if hidden < 1:
+            raise ValueError(f"hidden is the width of the hidden layers, not {hidden}")
         self._pack, self._hidden = pack, hidden
         super().__init__(channels, output_size, sampling_ratio, gamma, expand)
 

@@ -67,6 +67,8 @@ class GrammarPool(RegionExtractor):
             raise ValueError(f'tree must be "best" or "soft", not {tree!r}')
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be positive, not {temperature!r}")
+        if channels < 1:
+            raise ValueError(f"channels is the number of channels of the feature maps, not {channels}")
         self.channels = channels
         self.tree = tree
         self.temperature = temperature

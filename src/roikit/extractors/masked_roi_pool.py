@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..boxes import Scale
-from ..ops.maps import Maps
+from ..boxes import Scale, checkable
+from ..ops.maps import Maps, as_maps
 from ..weights import Separable
 from .base import Boxes, RegionExtractor
 from .roi_pool import RoIPool
@@ -68,18 +68,44 @@ class MaskedRoIPool(RegionExtractor):
         assert isinstance(weights, Separable)
         if masks is None:
             return weights
-        count = weights.rois.batch.shape[0]
         if not isinstance(masks, Tensor):
-            masks = torch.cat(list(masks)) if masks else torch.zeros(0, *self.output_size)
-        if masks.shape != (count, *self.output_size):
-            raise ValueError(
-                f"masks must be a Tensor[{count}, {self.output_size[0]}, {self.output_size[1]}], "
-                f"one for each RoI, but the shape is {list(masks.shape)}"
-            )
+            masks = self._by_image(masks, weights.rois.batch, as_maps(features)[0].shape[0])
+        self._check(masks, "masks", weights.rois.batch.shape[0])
         device = weights.rois.boxes.device
         if masks.device != device:
             raise ValueError(f"masks are on {masks.device} but the features are on {device}: move one of them")
         return dataclasses.replace(weights, amplitude=masks.to(weights.rois.boxes.dtype))
+
+    def _check(self, masks: object, name: str, count: int | None) -> None:
+        if not isinstance(masks, Tensor):
+            given = type(masks).__name__
+        elif masks.shape != (masks.shape[0] if count is None else count, *self.output_size):
+            given = f"{list(masks.shape)}"
+        elif masks.dtype.is_complex:
+            given = f"{masks.dtype}"
+        else:
+            return  # before any text is made: a number of RoIs that is a symbol would become a constant in it
+        shape = f"Tensor[{'N' if count is None else count}, {self.output_size[0]}, {self.output_size[1]}]"
+        raise ValueError(f"{name} must be a {shape}, a mask for each RoI, bool or real factors, but it is {given}")
+
+    def _by_image(self, masks: Sequence[Tensor], batch: Tensor, images: int) -> Tensor:
+        """One tensor from one for each image, whose RoIs must lie in that order."""
+        if not isinstance(masks, Sequence) or len(masks) != images:
+            given = f"a list of {len(masks)}" if isinstance(masks, Sequence) else type(masks).__name__
+            raise ValueError(
+                f"masks must be one tensor, or a list with one for each of the {images} images, not {given}"
+            )
+        for i, one in enumerate(masks):
+            self._check(one, f"masks[{i}]", None)
+        if not images:
+            return torch.zeros(0, *self.output_size, device=batch.device)
+        owner = torch.cat([torch.full((m.shape[0],), i, device=batch.device) for i, m in enumerate(masks)])
+        if checkable(batch) and not torch.equal(owner, batch):
+            raise ValueError(
+                f"masks has {[m.shape[0] for m in masks]} for the images, but the images of the RoIs are "
+                f"{batch.tolist()[:20]}: give as many for each image as it has boxes, in their order, or one tensor"
+            )
+        return torch.cat(list(masks))
 
     def settings(self) -> dict[str, object]:
         return {"rule": self.rule}

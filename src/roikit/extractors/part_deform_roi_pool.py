@@ -58,17 +58,15 @@ class PartDeformRoIPool(RegionExtractor):
         expand: float = 1.0,
     ) -> None:
         super().__init__(output_size, expand)
-        if reach < 0:
-            raise ValueError(f"reach is a number of cells, not {reach}")
+        if not isinstance(reach, int) or reach < 0:
+            raise ValueError(f"reach is a number of cells, 0 or more, not {reach!r}")
         if not 0 < penalty < math.inf:
             raise ValueError(f"penalty must be positive (it learns from there), not {penalty}")
         self.reach = reach
-        self.raw_penalty = nn.Parameter(torch.tensor(math.log(math.expm1(penalty))))
+        self.raw_penalty = nn.Parameter(torch.tensor(penalty + math.log(-math.expm1(-penalty))))
         steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
         steps.sort(key=lambda d: d[0] ** 2 + d[1] ** 2)  # stable: nearest first
-        self.register_buffer("steps", torch.tensor(steps), persistent=False)
-
-    steps: Tensor
+        self._steps = steps  # plain numbers: an average of models does not move them
 
     @property
     def penalty(self) -> Tensor:
@@ -80,7 +78,7 @@ class PartDeformRoIPool(RegionExtractor):
         rois, cells = self.locate(features, boxes, spatial_scale)
         rows, cols = geometry.whole_bins(cells.detach(), self.output_size)
         score = self._scores([x.detach() for x in maps], rois, rows, cols)
-        shift = self.steps[score.argmax(2)].to(cells.dtype)  # [R, K, 2]
+        shift = self._tried(cells)[score.argmax(2)]  # [R, K, 2]
         rows, cols = (
             dataclasses.replace(axis, lo=axis.lo + d.reshape(-1))
             for axis, d in zip((rows, cols), shift.unbind(2), strict=True)
@@ -88,11 +86,15 @@ class PartDeformRoIPool(RegionExtractor):
         grid = shift.transpose(1, 2).unflatten(2, self.output_size)
         return ShiftedBins(rows, cols, rois, self.output_size, shift=grid)
 
+    def _tried(self, like: Tensor) -> Tensor:
+        """The displacements, nearest first: ``Tensor[(2D+1)², 2]``, (y, x) in cells."""
+        return torch.tensor(self._steps, dtype=like.dtype, device=like.device)
+
     @torch.no_grad()
     def _scores(self, maps: list[Tensor], rois: Rois, rows: Axis, cols: Axis) -> Tensor:
         """``Tensor[R, K, (2D+1)²]``: each bin's mean over channels at each displacement, less its penalty."""
         means = [_mean(x).to(rois.boxes.dtype) for x in maps]
-        steps = self.steps.to(rois.boxes.dtype)
+        steps = self._tried(rois.boxes)
         moved_rows, moved_cols = (
             Axis((axis.lo[:, None] + d).flatten(), axis.size[:, None].expand(-1, d.shape[0]).flatten(), 1, axis.rule)
             for axis, d in zip((rows, cols), steps.unbind(1), strict=True)
@@ -107,7 +109,10 @@ class PartDeformRoIPool(RegionExtractor):
         return pooled - (self.penalty.to(far.dtype) * far).to(pooled.dtype)
 
     def settings(self) -> dict[str, object]:
-        return {"reach": self.reach, "penalty": round(float(self.penalty.detach()), 6)}
+        return {
+            "reach": self.reach,
+            "penalty": "?" if self.raw_penalty.is_meta else float(f"{self.penalty.detach():.6g}"),
+        }
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ..boxes import Scale
 from ..ops import geometry
@@ -41,8 +40,6 @@ class SectorPool(RegionExtractor):
 
     paper = "Chen et al., MaskLab, 2018"
     differentiable_in_boxes = True
-    numerators: Tensor
-    counts: Tensor
 
     def __init__(self, directions: int = 8, rings: int = 4, points: int = 14, expand: float = 1.0) -> None:
         for name, value in (("directions", directions), ("rings", rings), ("points", points)):
@@ -53,19 +50,20 @@ class SectorPool(RegionExtractor):
         bins = sector_bins(directions, rings, points)
         most = max(len(held) for held in bins)
         filled = [held + held[:1] * (most - len(held)) for held in bins]
-        # Whole numbers, so that .half() does not move the points: a sample lies at numerator / points.
-        self.register_buffer("numerators", torch.tensor(filled), persistent=False)  # [K, P, 2], (y, x)
-        self.register_buffer("counts", torch.tensor([len(held) for held in bins]), persistent=False)
+        # Plain whole numbers: neither .half() nor an average of models moves the points.
+        self._numerators = filled  # [K, P, 2], (y, x): a sample lies at numerator / points
+        self._counts = [len(held) for held in bins]
 
     def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> Points:
         rois, cells = self.locate(features, boxes, spatial_scale)
         y, height, x, width = geometry.corners(cells, 0.5)
         centre = torch.stack([y + height / 2, x + width / 2], 1)
         half = torch.stack([height / 2, width / 2], 1)
-        unit = self.numerators.to(cells.dtype) / self.points
+        unit = torch.tensor(self._numerators, device=cells.device).to(cells.dtype) / self.points
         points = centre[:, None, None] + unit * half[:, None, None]
         order = torch.arange(unit.shape[1], device=unit.device)
-        share = (order < self.counts[:, None]).to(cells.dtype) / self.counts[:, None].to(cells.dtype)
+        counts = torch.tensor(self._counts, device=cells.device)[:, None]
+        share = (order < counts).to(cells.dtype) / counts.to(cells.dtype)
         return Points(points, share.expand(cells.shape[0], -1, -1), rois, self.output_size)
 
     def settings(self) -> dict[str, object]:

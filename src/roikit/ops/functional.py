@@ -32,7 +32,7 @@ def pair(output_size: int | Sequence[int]) -> tuple[int, int]:
         ValueError: not one or two positive whole numbers.
     """
     size = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
-    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    if len(size) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size):
         raise ValueError(f"output_size must be a positive int or a pair (h, w) of them, not {output_size!r}")
     return size[0], size[1]
 

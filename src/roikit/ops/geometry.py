@@ -65,7 +65,9 @@ def bins(
         sizes.append(beta.expand(-1, count))
     starts, sizes = list(every_bin(*starts)), list(every_bin(*sizes))
     if shift is not None:
-        starts = [start + moved.reshape(-1) for start, moved in zip(starts, shift.unbind(1), strict=True)]
+        # An infinite move is NaN, so that it is seen: with 0 added times it.
+        moves = [moved.reshape(-1) for moved in shift.unbind(1)]
+        starts = [start + moved + 0 * moved for start, moved in zip(starts, moves, strict=True)]
     rows, cols = (Axis(start, size, 1, rule, samples) for start, size in zip(starts, sizes, strict=True))
     return rows, cols
 

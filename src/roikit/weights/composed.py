@@ -10,6 +10,7 @@ from torch import Tensor
 from ..ops.exact import exact
 from ..ops.maps import Maps, as_maps, geometry_dtype
 from .base import RegionWeights
+from .reuse import still_holds, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +30,14 @@ class Composed(RegionWeights):
     grid: tuple[int, int]
     sampled: Tensor | None = None
     source: Maps | None = None
+    versions: tuple[int, ...] | None = dataclasses.field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", versions(self.source))
 
     def pool(self, features: Maps) -> Tensor:
         maps = as_maps(features)
-        if self.sampled is not None and features is self.source:
+        if self.sampled is not None and still_holds(self.sampled, features, self.source, self.versions):
             sampled = self.sampled
         else:
             sampled = self.inner.pool([x.to(geometry_dtype(x)) for x in maps])  # half types are rounded once, below

@@ -11,6 +11,7 @@ from ..boxes import Rois
 from ..ops.maps import Maps, as_maps
 from ..ops.max_pool import gather
 from .base import RegionWeights
+from .reuse import still_holds, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,13 @@ class Selection(RegionWeights):
     rois: Rois
     pooled: Tensor | None = None
     source: Maps | None = None
+    versions: tuple[int, ...] | None = dataclasses.field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", versions(self.source))
 
     def pool(self, features: Maps) -> Tensor:
-        if self.pooled is not None and features is self.source:
+        if self.pooled is not None and still_holds(self.pooled, features, self.source, self.versions):
             return self.pooled
         maps = as_maps(features)
         if maps[0].shape[1] != self.index.shape[1]:
