@@ -122,8 +122,8 @@ class Design:
         if groups == 1:
             raise ValueError(
                 f"extractor must be position-sensitive in an R-FCN, such as roikit.PSRoIAlign(7), not {show(given)}: "
-                "roikit.detection.faster_rcnn takes the others. What makes one for a number of channels has an argument "
-                "group_size, as functools.partial(roikit.DeformPSRoIPool, group_size=7) has"
+                "roikit.detection.faster_rcnn takes the others. What makes one for a number of channels has an "
+                "argument group_size, as functools.partial(roikit.DeformPSRoIPool, group_size=7) has"
             )
         if self.aggregate == "concat":
             raise ValueError(

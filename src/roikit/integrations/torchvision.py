@@ -42,7 +42,8 @@ def replace_roi(
 
     Raises:
         ValueError: not such a model, nothing to replace, a head that the model does not have, strides of other maps, an
-            extractor made for other channels than the maps have, or one whose parts or channels the head was not built for. Nothing is changed then.
+            extractor made for other channels than the maps have, or one whose parts or channels the head was not built
+            for. Nothing is changed then.
 
     With ``RoIAlign(7, sampling_ratio=2, aligned=False)`` the box head's outputs do not change.
 
