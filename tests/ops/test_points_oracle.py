@@ -14,6 +14,7 @@ from oracles import compare
 
 from roikit import RotatedRoIAlign, SectorPool, ops
 from roikit.boxes import Rois
+from roikit.ops import functional_rotated
 from roikit.weights import Points
 
 backends = pytest.mark.parametrize("backend", ["numba", "reference"])
@@ -243,11 +244,63 @@ def test_adaptive_samples_of_a_huge_box_are_made_only_on_the_map(rng):
 
 
 def test_more_adaptive_samples_than_memory_holds_are_an_error_that_names_the_roi():
-    x = torch.zeros(1, 1, 2000, 2000)
-    boxes = torch.tensor([[0, 5.0, 5, 8, 8, 0], [0, 1000.0, 1000, 3000, 3000, 0.3], [0, 9.0, 9, 8, 8, 0]])
-    with pytest.raises(ValueError, match=r"RoI 1: .* samples per bin .* give a sampling_ratio > 0, or pool large RoIs"):
-        ops.roi_align_rotated(x, boxes, 1)
+    x = torch.zeros(1, 1, 1, 1).expand(1, 1, 5000, 5000)
+    boxes = torch.tensor([[0, 5.0, 5, 8, 8, 0], [0, 2500.0, 2500, 4900, 4900, 0.3], [0, 9.0, 9, 8, 8, 0]])
+    for call in (ops.roi_align_rotated, lambda x, boxes, size: RotatedRoIAlign(size, 0)(x, None, rotated_boxes=boxes)):
+        with pytest.raises(ValueError, match=r"RoI 1: .* samples per bin .*memory holds: give a sampling_ratio > 0"):
+            call(x, boxes, 1)
+    many = boxes[1:2].repeat(3, 1) * 0.6
+    with pytest.raises(ValueError, match=r"too many beside 2 other RoIs: give a sampling_ratio > 0, or large RoIs"):
+        RotatedRoIAlign(1, 0).weights(x, None, rotated_boxes=many)
     assert ops.roi_align_rotated(x, boxes, 1, sampling_ratio=2).shape == (3, 1, 1, 1)
+
+
+def test_a_large_roi_with_adaptive_samples_does_not_depend_on_the_others(rng):
+    x = torch.rand(2, 2, 160, 210, generator=rng)
+    boxes = torch.rand(1000, 6, generator=rng) * torch.tensor([2, 800.0, 600, 20, 20, 6])
+    boxes[:, 0].floor_()
+    boxes[:, 3:5] += torch.tensor([60.0, 40])
+    boxes[371, 1:5] = torch.tensor([400.0, 300, 800, 600])  # 638 samples a bin
+    boxes[500:520, 3:5] *= 3
+    some = [0, 371, 505, 510, 999]
+    for call in (
+        lambda rows: ops.roi_align_rotated(x, rows, 7, 0.25),
+        lambda rows: RotatedRoIAlign(7, 0)(x, None, 0.25, rotated_boxes=rows),
+    ):
+        found = call(boxes)
+        alone = torch.cat([call(boxes[i : i + 1]) for i in some])
+        torch.testing.assert_close(found[some], alone, rtol=0, atol=1e-6)
+
+
+def test_gradients_of_groups_are_those_of_one(rng, monkeypatch):
+    x, boxes, scale = scene(rng)
+    boxes = boxes.repeat(8, 1)
+    found, groups = [], []
+    whole = functional_rotated.in_groups
+    monkeypatch.setattr(functional_rotated, "in_groups", lambda *a: groups.append(whole(*a)) or groups[-1])
+    for most in (2**24, 2000):
+        monkeypatch.setattr("roikit.ops.rotated_adaptive.MOST", most)
+        live, rows = x.clone().requires_grad_(), boxes.clone().requires_grad_()
+        pooled = ops.roi_align_rotated(live, rows, 2, scale)
+        found.append((pooled, *torch.autograd.grad(pooled.square().sum(), (live, rows))))
+    assert groups[0] == [] and len(groups[1]) > 1
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_errors_name_the_functions_own_argument():
+    with pytest.raises(ValueError, match=r"^boxes must be a Tensor\[R, 6\]"):
+        ops.roi_align_rotated(torch.rand(2, 1, 8, 8), UPRIGHT, 2)
+    with pytest.raises(ValueError, match="go into rotated_boxes="):
+        RotatedRoIAlign(2)(torch.rand(2, 1, 8, 8), ROWS)
+    with pytest.raises(ValueError, match="list of as many spatial_scales"):
+        RotatedRoIAlign(2, 0)([torch.rand(2, 1, 8, 8)], None, 1.0, rotated_boxes=ROWS)
+
+
+def test_a_batch_of_no_images():
+    x = torch.rand(0, 3, 8, 8)
+    assert ops.roi_align_rotated(x, [], 2).shape == (0, 3, 2, 2)
+    assert RotatedRoIAlign(2, 0)(x, None, rotated_boxes=[]).shape == (0, 3, 2, 2)
 
 
 def test_adaptive_sampling_refuses_what_it_cannot_do(rng):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ..boxes import Rois, Scale
 from ..ops import rotated
 from ..ops.maps import Maps, as_maps, cells_of
+from ..ops.rotated_adaptive import in_groups, put_back
 from ..weights import Points
 from .base import Boxes, RegionExtractor
 
@@ -31,6 +33,10 @@ class RotatedRoIAlign(RegionExtractor):
     list of ``Tensor[N_i, 5]``, one per image; ``boxes`` may then be ``None``. With ``boxes`` it may be
     ``Tensor[R, 5]``, and boxes say only each RoI's image and, as ``Rois``, its level. Without it the boxes are upright.
     The result is differentiable in all five numbers of a box.
+
+    ``weights(...).rotated`` is ``Tensor[R, 5]``, the boxes that are pooled, in image pixels: after ``expand``. Weights
+    hold as many points for every RoI as the largest needs, and refuse more than memory holds; ``forward`` with adaptive
+    sampling pools large RoIs apart from small ones, and refuses a RoI that is too large on its own.
 
     Example:
         >>> import torch, roikit
@@ -56,7 +62,46 @@ class RotatedRoIAlign(RegionExtractor):
         spatial_scale: Scale | Sequence[Scale] = 1.0,
         rotated_boxes: Tensor | Sequence[Tensor] | None = None,
     ) -> Points:
+        rois, turned = self._read(features, boxes, spatial_scale, rotated_boxes)
+        return rotated_points(features, rois, turned, spatial_scale, self.output_size, self.sampling_ratio)
+
+    def forward(
+        self,
+        features: Maps,
+        boxes: Boxes | None,
+        spatial_scale: Scale | Sequence[Scale] = 1.0,
+        **extras: Any,
+    ) -> Tensor:
+        if self.sampling_ratio > 0 or set(extras) - set(self.extras):  # which the base refuses
+            return super().forward(features, boxes, spatial_scale, **extras)  # type: ignore[arg-type]
+        rois, turned = self._read(features, boxes, spatial_scale, **extras)
+        scales = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
+        cells = cells_of(as_maps(features), rois.level)
+        groups = in_groups(turned, scales, cells, self.output_size, self.sampling_ratio)
+
+        def pooled(one: Rois, boxes: Tensor) -> Tensor:
+            weights = rotated_points(features, one, boxes, spatial_scale, self.output_size, self.sampling_ratio)
+            return self.after(weights.pool(features), weights)
+
+        if not groups:
+            return pooled(rois, turned)
+        parts = [pooled(Rois(rois.boxes[i], rois.batch[i], rois.level[i]), turned[i]) for i in groups]
+        return put_back(parts, groups)
+
+    def _read(
+        self,
+        features: Maps,
+        boxes: Boxes | None,
+        spatial_scale: Scale | Sequence[Scale],
+        rotated_boxes: Tensor | Sequence[Tensor] | None = None,
+    ) -> tuple[Rois, Tensor]:
+        """The RoIs, and the rotated boxes ``Tensor[R, 5]`` that are pooled."""
         turned = None
+        if rotated_boxes is None and isinstance(boxes, Tensor) and boxes.ndim == 2 and boxes.shape[1] == 6:
+            raise ValueError(
+                f"boxes are upright, a Tensor[R, 5], but the shape is {list(boxes.shape)}: rotated boxes, with rows "
+                "(batch index, cx, cy, w, h, θ), go into rotated_boxes="
+            )
         if rotated_boxes is not None:
             maps = as_maps(features)
             boxes, turned = rotated.read(rotated_boxes, boxes, maps[0].shape[0], len(maps))
@@ -69,7 +114,7 @@ class RotatedRoIAlign(RegionExtractor):
                     f"rotated_boxes are on {turned.device} but the features are on {rois.boxes.device}: move them"
                 )
             turned = rotated.enlarge(turned.to(rois.boxes.dtype), self.expand**0.5, self.expand**0.5)
-        return rotated_points(features, rois, turned, spatial_scale, self.output_size, self.sampling_ratio)
+        return rois, turned
 
     def settings(self) -> dict[str, object]:
         return {"sampling_ratio": self.sampling_ratio}
@@ -84,7 +129,11 @@ def rotated_points(
     sampling_ratio: int,
 ) -> Points:
     """The sample points of rotated boxes ``Tensor[R, 5]`` in image pixels, of RoIs that ``locate`` has checked."""
-    scales: Sequence[Scale] = [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore
-    each = rotated.scales_of(scales, rois.level, turned)
+    each = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
     points, weights = rotated.points(turned, each, cells_of(as_maps(features), rois.level), grid, sampling_ratio)
     return Points(points, weights, rois, grid, rotated=turned)
+
+
+def _listed(features: Maps, spatial_scale: Scale | Sequence[Scale]) -> Sequence[Scale]:
+    """The spatial_scale of each map."""
+    return [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore

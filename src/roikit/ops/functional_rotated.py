@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..boxes import Scale
+from ..boxes import Rois, Scale
 from . import rotated
 from .functional import pair
 from .maps import as_maps, cells_of, geometry_dtype
 from .point_pool import pool
+from .rotated_adaptive import in_groups, put_back
 
 
 def roi_align_rotated(
@@ -42,7 +43,8 @@ def roi_align_rotated(
         ``Tensor[R, C, h, w]``, differentiable in ``input`` and ``boxes``, twice.
 
     Raises:
-        ValueError: wrong shapes, dtypes, indices or values; the message names the RoI.
+        ValueError: wrong shapes, dtypes, indices or values, or a RoI whose adaptive samples memory does not hold; the
+            message names the RoI.
 
     Example:
         >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -58,7 +60,7 @@ def roi_align_rotated(
     if not isinstance(input, Tensor):
         raise ValueError(f"input must be a Tensor[B, C, H, W], not {type(input).__name__}")
     size, maps = pair(output_size), as_maps(input)
-    rois, table = rotated.read(boxes, None, input.shape[0], 1)
+    rois, table = rotated.read(boxes, None, input.shape[0], 1, "boxes")
     if table.device != input.device:
         raise ValueError(f"boxes are on {table.device} but the features are on {input.device}: move one of them")
     table = table.to(geometry_dtype(input))
@@ -68,5 +70,17 @@ def roi_align_rotated(
         w, h = torch.maximum(w, 1 / across), torch.maximum(h, 1 / down)
     table = torch.stack([cx, cy, w, h, -angle if clockwise else angle], 1)
     shift = 0.5 if aligned else 0.0
-    points, weights = rotated.points(table, (down, across), cells_of(maps, rois.level), size, sampling_ratio, shift)
-    return pool(maps, rois, points, weights).unflatten(2, size)
+    cells = cells_of(maps, rois.level)
+
+    def pooled(one: Rois, boxes: Tensor, y: Tensor, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        points, weights = rotated.points(boxes, (y, x), (rows, cols), size, sampling_ratio, shift)
+        return pool(maps, one, points, weights).unflatten(2, size)
+
+    groups = in_groups(table, (down, across), cells, size, sampling_ratio, shift)
+    if not groups:
+        return pooled(rois, table, down, across, *cells)
+    parts = []
+    for i in groups:
+        one = Rois(rois.boxes[i], rois.batch[i], rois.level[i])
+        parts.append(pooled(one, table[i], down[i], across[i], cells[0][i], cells[1][i]))
+    return put_back(parts, groups)

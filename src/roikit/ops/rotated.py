@@ -15,11 +15,11 @@ from torch import Tensor
 
 from .. import boxes as regions
 from ..boxes import Rois, Scale, check_shape, raise_first, scale_pair
+from .rotated_adaptive import adaptive_samples, along
 
 Boxes = Tensor | Sequence[Tensor] | Rois
 
 ROW = "(cx, cy, w, h, θ)"
-MOST = 2**24  # sample points of one call; with their taps they take about 1 GB
 
 
 def of_boxes(boxes: Tensor) -> Tensor:
@@ -41,7 +41,13 @@ def enlarge(rotated: Tensor, width: float, height: float) -> Tensor:
     return rotated * rotated.new_tensor([1.0, 1.0, width, height, 1.0])
 
 
-def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, levels: int) -> tuple[Rois, Tensor]:
+def read(
+    rotated: Tensor | Sequence[Tensor],
+    boxes: Boxes | None,
+    images: int,
+    levels: int,
+    name: str = "rotated_boxes",
+) -> tuple[Rois, Tensor]:
     """Read rotated boxes in any of their formats, and check them.
 
     Args:
@@ -49,6 +55,7 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
             or, where ``boxes`` say the image, ``Tensor[R, 5]``.
         boxes: the same RoIs as upright boxes (they say the images, and as ``Rois`` the levels), or ``None``.
         images, levels: of the features.
+        name: of the argument, for messages.
 
     Returns:
         The RoIs, and ``Tensor[R, 5]``.
@@ -57,7 +64,6 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
         ValueError: a wrong shape or dtype, a value that is not finite, a negative side, images that disagree with those
             of the boxes.
     """
-    name = "rotated_boxes"
     batch = None
     if isinstance(rotated, Tensor) and rotated.ndim == 2 and rotated.shape[1] == 5 and boxes is not None:
         check_shape(rotated, 5, name, f"rows {ROW}")
@@ -76,8 +82,9 @@ def read(rotated: Tensor | Sequence[Tensor], boxes: Boxes | None, images: int, l
             )
         for i, one in enumerate(rotated):
             check_shape(one, 5, f"{name}[{i}]", f"rows {ROW}")
-        batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(rotated)])
-        table = torch.cat(list(rotated))
+        each = list(rotated) or [torch.zeros(0, 5)]  # a batch of no images
+        batch = torch.cat([torch.full((b.shape[0],), i, device=b.device) for i, b in enumerate(each)])
+        table = torch.cat(each)
     else:
         raise ValueError(f"{name} must be a Tensor[R, 6] or a list of Tensor[N, 5], not {type(rotated).__name__}")
     rois = None if boxes is None else Rois.of(boxes, images, levels)  # whose errors come first
@@ -140,104 +147,13 @@ def points(
     (rows, cols), count = grid, rotated.shape[0]
     if sampling_ratio > 0:
         each = torch.arange(sampling_ratio, device=w.device)
-        v = _along(h, rows, each.repeat_interleave(sampling_ratio), float(sampling_ratio))
-        u = _along(w, cols, each.repeat(sampling_ratio), float(sampling_ratio))
+        v = along(h, rows, each.repeat_interleave(sampling_ratio), float(sampling_ratio))
+        u = along(w, cols, each.repeat(sampling_ratio), float(sampling_ratio))
         share = torch.full_like(w, 1.0 / sampling_ratio**2).detach()[:, None, None].expand(-1, rows * cols, u.shape[2])
     else:
-        v, u, share = _adaptive(rotated.detach(), rotated, scales, cells, grid, shift)
+        v, u, share = adaptive_samples(rotated.detach(), rotated, scales, cells, grid, shift)
     x = (cx * across - shift)[:, None, None, None] + (u * (cos * across)[:, None, None])[:, None]
     x = x + (v * (sin * across)[:, None, None])[:, :, None]
     y = (cy * down - shift)[:, None, None, None] - (u * (sin * down)[:, None, None])[:, None]
     y = y + (v * (cos * down)[:, None, None])[:, :, None]
     return torch.stack([y, x], -1).reshape(count, rows * cols, u.shape[2], 2), share
-
-
-def _along(side: Tensor, bins: int, order: Tensor, samples: float | Tensor) -> Tensor:
-    """Samples on one axis of the box's frame: -side/2 + iβ + (s + ½)β/S, [R, bins, P], for s = ``order``."""
-    beta = (side / bins)[:, None, None]
-    start = -(side / 2)[:, None, None] + torch.arange(bins, device=side.device).to(side.dtype)[:, None] * beta
-    return start + (order.to(side.dtype) + 0.5) * (beta / samples)
-
-
-def _adaptive(
-    fixed: Tensor,
-    rotated: Tensor,
-    scales: tuple[Tensor, Tensor],
-    cells: tuple[Tensor, Tensor],
-    grid: tuple[int, int],
-    shift: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Offsets v [R, h, P] and u [R, w, P] in the box's frame, and weights [R, K, P], of as many samples as cells.
-
-    A huge box has very many samples and most of them off the map: they count in the mean, but are not made.
-    """
-    if torch.compiler.is_compiling():
-        raise NotImplementedError(
-            "adaptive sampling of rotated boxes counts its samples from the boxes' values, which a compiled or "
-            "exported graph cannot do: give a sampling_ratio > 0"
-        )
-    cx, cy, w, h, angle = fixed.unbind(1)
-    cos, sin = angle.cos(), angle.sin()
-    down, across = scales
-    # The map, with the border in which samples count, in the box's frame.
-    left, right = (-1 + shift) / across - cx, (cells[1] + shift) / across - cx
-    top, bottom = (-1 + shift) / down - cy, (cells[0] + shift) / down - cy
-    corners = [(x, y) for x in (left, right) for y in (top, bottom)]
-    same = down == across
-    # Cells per pixel along the box's sides: they turn with it where the scale differs between the axes.
-    units = (
-        torch.where(same, down, torch.hypot(cos * down, sin * across)),
-        torch.where(same, across, torch.hypot(cos * across, sin * down)),
-    )
-    frames = (
-        torch.stack([x * sin + y * cos for x, y in corners]),
-        torch.stack([x * cos - y * sin for x, y in corners]),
-    )
-    samples, skips, numbers = [], [], []
-    for side, unit, frame, bins in zip((h, w), units, frames, grid, strict=True):
-        count = torch.ceil(side * unit / bins).clamp(min=0)
-        step = (side / bins / count.clamp(min=1)).clamp(min=1e-30)[:, None]
-        start = -(side / 2)[:, None] + torch.arange(bins, device=side.device).to(side.dtype) * (side / bins)[:, None]
-        low, high = frame.amin(0), frame.amax(0)
-        first = (torch.floor((low[:, None] - start) / step - 0.5) - 1).clamp(min=0).nan_to_num(0.0)
-        last = torch.minimum(torch.ceil((high[:, None] - start) / step - 0.5) + 1, count[:, None])
-        # Samples lie at least half a cell apart; beyond 2**24 the difference of two floats says nothing.
-        most = torch.minimum(2 * (high - low) * unit + 4, count)
-        needed = torch.minimum((last - first).amax(1), most).nan_to_num(1.0).clamp(min=1)
-        samples.append(count)
-        skips.append(first)
-        numbers.append(needed)
-    size = _largest(numbers[0] * numbers[1], fixed, grid)
-    order = torch.arange(size, device=w.device).to(w.dtype)
-    row = torch.floor(order / numbers[1][:, None])
-    column = order - row * numbers[1][:, None]
-    found, shares = [], []
-    live = rotated.unbind(1)
-    for side, bins, count, skip, within in zip((live[3], live[2]), grid, samples, skips, (row, column), strict=True):
-        at = skip[:, :, None] + within[:, None]
-        counted = (at < count[:, None, None]) & (order < numbers[0][:, None, None] * numbers[1][:, None, None])
-        whole = count.clamp(min=1)[:, None, None]
-        found.append(_along(side, bins, at, whole))
-        shares.append(counted.to(w.dtype) / whole)
-    share = (shares[0][:, :, None] * shares[1][:, None]).flatten(1, 2)
-    return found[0], found[1], share
-
-
-def _largest(needed: Tensor, rotated: Tensor, grid: tuple[int, int]) -> int:
-    """The number of samples a bin needs at most; refuses more than memory holds."""
-    if not needed.shape[0]:
-        return 1
-    try:
-        largest = int(needed.max())
-    except RuntimeError as error:  # vmap over boxes: each has its own number
-        raise NotImplementedError(
-            "adaptive sampling of rotated boxes cannot run under vmap over boxes: give all boxes to one call, or a "
-            "sampling_ratio > 0"
-        ) from error
-    if largest * grid[0] * grid[1] * needed.shape[0] > MOST:
-        widest = int(needed.argmax())
-        raise ValueError(
-            f"RoI {widest}: {rotated[widest].tolist()} needs {largest} samples per bin with adaptive sampling, too "
-            f"many beside {needed.shape[0] - 1} other RoIs: give a sampling_ratio > 0, or pool large RoIs on their own"
-        )
-    return largest
