@@ -248,6 +248,24 @@ def test_ctrl_c(coco, tmp_path, workers):
     assert errors.strip().splitlines() == [f"stopped; continue with: roikit train --resume {run}"]
 
 
+def test_worker_is_quiet_when_the_training_process_hangs_up():
+    code = """
+import multiprocessing.resource_sharer as sharer, multiprocessing.util, socket, sys, time
+if sys.argv[1] == "quiet":
+    from roikit.train.evaluation import quiet_worker
+    quiet_worker(0)
+shared = sharer.DupFd(1)  # what a tensor on its way to another process is
+address = shared._id[0]
+with socket.socket(socket.AF_UNIX) as other:
+    other.connect(address)  # and goes away in the middle of the greeting
+time.sleep(0.5)
+"""
+    for how, silent in (("quiet", True), ("as it is", False)):
+        result = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0
+        assert (result.stderr == "") == silent, result.stderr
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "experiments").rglob("*.yaml")), ids=lambda p: p.stem
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -122,7 +123,19 @@ def _target(dataset: Any, index: int) -> dict[str, Any]:
 
 
 def quiet_worker(_: int) -> None:
-    """Ctrl-C reaches the whole process group: the training process answers it, the loader's workers do not."""
+    """Ctrl-C reaches the whole process group: the training process answers it, the loader's workers do not.
+
+    The thread through which a worker hands over its tensors may find that the training process hung up in the middle of
+    that; it would print a traceback after the one line that the training process ends with.
+    """
     import signal
+    import sys
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    report = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            report(kind, error, traceback)
+
+    sys.excepthook = hook
