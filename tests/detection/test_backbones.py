@@ -8,6 +8,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from roikit.detection.backbones import build_body, freeze
 from roikit.detection.necks import DilatedC5Neck, PyramidNeck
 
+SHALLOW = {"depths": (1, 2, 1, 2)}  # fewer blocks than published
+
 
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -15,18 +17,58 @@ from roikit.detection.necks import DilatedC5Neck, PyramidNeck
         ("resnet18", {}),
         ("convnext_atto", {}),
         ("mobilenetv3_small_050", {}),
-        ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 4}),  # maps come channels-last
+        ("pvt_v2_b0", {}),
+        ("swin_tiny_patch4_window7_224", SHALLOW),  # maps come channels-last
+        ("swinv2_tiny_window8_256", SHALLOW),
+        ("swinv2_cr_tiny_ns_224", SHALLOW),
     ],
 )
 def test_pyramid_on_several_families(name, options):
     body = build_body(name, options=options)
     neck = PyramidNeck(body, 8).eval()
-    with torch.no_grad():
-        maps = neck(torch.rand(1, 3, 64, 64))
-    assert {key: tuple(m.shape) for key, m in maps.items()} == {
-        key: (1, 8, -(-64 // stride), -(-64 // stride)) for key, stride in neck.strides.items()
-    }
+    neck.check_sizes(name, 32)
+    for size in ((64, 64), (96, 160)):
+        with torch.no_grad():
+            maps = neck(torch.rand(1, 3, *size))
+        assert {key: tuple(m.shape) for key, m in maps.items()} == {
+            key: (1, 8, -(-size[0] // stride), -(-size[1] // stride)) for key, stride in neck.strides.items()
+        }
     assert list(neck.strides.values()) == [4, 8, 16, 32, 64]
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_cr_tiny_ns_224"])
+def test_maps_of_swin_are_normed(name):
+    """torch's layer norm over the channels of timm's own maps, channels-last in one of them and -first in the other."""
+    body = build_body(name, options=SHALLOW)
+    neck = PyramidNeck(body, 8).eval()
+    image = torch.rand(2, 3, 96, 64)
+    for norm in neck.norms:
+        torch.nn.init.normal_(norm.weight)
+    with torch.no_grad():
+        for x, norm, found in zip(body.net.eval()(image), neck.norms, neck.maps(image), strict=True):
+            x = x.permute(0, 3, 1, 2) if body.channels_last else x
+            centred = x - x.mean(1, keepdim=True)
+            expected = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * norm.weight[:, None, None]
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_windows_of_swin_shift_in_every_stage():
+    """Every second block, in the last stage too, whose map is a single window only at 224 pixels."""
+    net = build_body("swin_tiny_patch4_window7_224").net
+    blocks = [module for module in net.modules() if hasattr(module, "shift_size")]
+    assert [block.shift_size for block in blocks] == [(0, 0), (3, 3)] * 6
+    assert {block.window_size for block in blocks} == {(7, 7)}
+
+
+@pytest.mark.parametrize(("name", "options"), [("swin_tiny_patch4_window7_224", SHALLOW), ("pvt_v2_b0", {})])
+def test_three_trainable_layers_of_a_transformer(name, options):
+    body = build_body(name, options=options)
+    freeze(body, norm="frozen", trainable_layers=3)
+    first = ("patch_embed", "layers_0", "stages_0")
+    assert all(p.requires_grad != n.startswith(first) for n, p in body.net.named_parameters())
+    assert {n.split(".")[0] for n, p in body.net.named_parameters() if p.requires_grad} == {
+        f"{'layers' if 'swin' in name else 'stages'}_{stage}" for stage in (1, 2, 3)
+    }
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "resnet18", "resnet50", "convnext_atto"])

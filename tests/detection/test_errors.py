@@ -16,6 +16,7 @@ import roikit
         (dict(backbone=nn.Identity()), "backbone must be the name of a timm model.*not Identity"),
         (dict(backbone="vit_tiny_patch16_224"), r"at least two strides.*\[16, 16, 16\]"),
         (dict(backbone="vit_tiny_patch16_224", neck="c5"), "cannot be dilated to stride 16"),
+        (dict(backbone="coatnet_0_rw_224"), "'coatnet_0_rw_224' takes images of one size only.*differ: choose a conv"),
         (dict(backbone_options={"nonsense": 1}), "timm cannot build 'resnet10t'.*nonsense"),
         (dict(built={"norm": "batch"}), "built must be the build_info of a detector, but it has no 'aligned'"),
         (dict(neck="pan"), "unknown neck 'pan': choose one of 'fpn', 'c5'"),

@@ -104,6 +104,41 @@ def test_cached_imagenet_weights_load_without_a_network(no_network, monkeypatch,
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
 
 
+def test_cached_weights_of_a_swin(no_network, monkeypatch, tmp_path):
+    """They load by the name alone, and mean what they meant: at 224 pixels, the size they were trained at, timm itself
+    gives the same maps, but for the last stage, whose windows it does not shift there."""
+    import timm
+
+    name = "swin_tiny_patch4_window7_224"
+    source = timm.create_model(name)
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    file = tmp_path / "model.safetensors"
+    save_file(source.state_dict(), file)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kwargs: str(file))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = faster_rcnn(name, weights="imagenet", **SMALL).eval()
+    assert model.build_info["weights"] == "imagenet" and model.build_info["trainable_layers"] == 3
+    body = model.backbone.body
+    assert not any(p.requires_grad for n in ("patch_embed", "layers_0") for p in body[n].parameters())
+    assert all(p.requires_grad for p in body["layers_1"].parameters())
+    image = torch.rand(1, 3, 224, 224)
+    plain = timm.create_model(name, features_only=True, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
+    with torch.no_grad():
+        mine, theirs = body(image), plain.eval()(image)
+        for one, other in zip(mine[:3], theirs[:3], strict=True):
+            torch.testing.assert_close(one, other)
+        assert not torch.equal(mine[3], theirs[3])
+        for block in body["layers_3"].blocks:
+            block.shift_size = (0, 0)
+        torch.testing.assert_close(body(image)[3], theirs[3])
+
+    again = faster_rcnn(name, built=model.build_info, **SMALL)
+    again.load_state_dict(model.state_dict(), strict=True)
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
 @pytest.fixture(params=["faster", "mask"])
 def published(request, monkeypatch):
     """torchvision's builder with 'published' weights: random ones, with statistics that show a wrong eps."""

@@ -1,4 +1,4 @@
-"""Backbones: any convolutional model of timm that gives feature maps, with its layers frozen as detectors need it."""
+"""Backbones: any model of timm that gives maps of several strides, with its layers frozen as detectors need it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from .pretrained import Unreachable, is_network_error, reason_of, timm_source
+
+# Swin and its relatives (timm's module → options). timm makes them for images of one size. Here they take any, with
+# full, shifted windows in every stage: at 224 px the last stage is one window, which timm would then never shift.
+_WINDOWS = {
+    "swin_transformer": {"strict_img_size": False, "always_partition": True},
+    "swin_transformer_v2": {"strict_img_size": False, "always_partition": True},
+    "swin_transformer_v2_cr": {"strict_img_size": False, "always_partition": True},
+}
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,10 @@ class Body:
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     channels_last: bool  # maps come as [B, H, W, C] (Swin and its relatives)
+    plain: bool  # maps are sums that no norm has seen (the same models): a neck puts a layer norm on each
+    one_size: bool  # made for images of one size, as timm says
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-
-def take(maps: list[Tensor], indices: tuple[int, ...], channels_last: bool) -> list[Tensor]:
-    """The maps with these indices, as [B, C, H, W]."""
-    return [maps[i].permute(0, 3, 1, 2) if channels_last else maps[i] for i in indices]
 
 
 def build_body(
@@ -50,7 +55,8 @@ def build_body(
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     _check_name(name)
-    arguments: dict[str, Any] = {"features_only": True, **(options or {})}
+    family = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
+    arguments: dict[str, Any] = {"features_only": True, **_WINDOWS.get(family, {}), **(options or {})}
     if output_stride is not None:
         arguments["output_stride"] = output_stride
     if pretrained:
@@ -75,6 +81,8 @@ def build_body(
         channels=tuple(info.channels()),
         strides=tuple(info.reduction()),
         channels_last=str(getattr(net, "output_fmt", "")).endswith("NHWC"),
+        plain=family in _WINDOWS,
+        one_size=bool(config and config.fixed_input_size and "img_size" not in arguments),
         mean=config.mean if config else IMAGENET_DEFAULT_MEAN,
         std=config.std if config else IMAGENET_DEFAULT_STD,
     )

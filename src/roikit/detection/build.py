@@ -23,11 +23,14 @@ def build(design: Design) -> Any:
     """The detector of a design."""
     body, coco, build_info = _body(design)
     neck = NECKS[design.neck](body, design.channels)
+    step = max(32, *body.strides)
+    if body.one_size:
+        neck.check_sizes(design.backbone, step)
     anchors = anchor_generator(
         [neck.strides[name] for name in neck.rpn_maps], design.anchor_sizes, design.aspect_ratios
     )
     settings: dict[str, Any] = {
-        "size_divisible": max(32, *body.strides),
+        "size_divisible": step,
         "image_mean": list(body.mean),
         "image_std": list(body.std),
         "rpn_anchor_generator": anchors,

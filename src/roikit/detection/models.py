@@ -38,7 +38,8 @@ def faster_rcnn(
     ``Tensor[3, H, W]`` in 0-1; boxes are xyxy in pixels of the image as given.
 
     Args:
-        backbone: a convolutional timm model with ``features_only``, such as ``"resnet50"`` or ``"resnet10t"``.
+        backbone: a timm model with ``features_only`` that gives maps of several strides and takes images of any size:
+            ``"resnet50"``, ``"resnet10t"``, ``"convnext_tiny"``, ``"swin_tiny_patch4_window7_224"``, ``"pvt_v2_b0"``, …
         neck: ``"fpn"`` (Feature Pyramid Network; RoIs from C2-C5, the RPN also from a pooled level) or ``"c5"`` (one
             map: conv5 dilated to stride 16, RPN on conv4, a 1×1 convolution before RoI pooling; LRF section 4).
         extractor: a region extractor, one for each level in a list, or what makes one: a class such as

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from .backbones import Body, take
+from .backbones import Body
 
 
 class Neck(nn.Module):
     """A backbone with a neck; ``forward(images [B, 3, H, W])`` gives an ordered dict of maps.
+
+    Maps of a Swin transformer are sums over its blocks, which grow with depth and which no norm has seen. Each gets a
+    layer norm of its own (Liu et al., ICCV 2021, as trained for detection); it learns, and published weights of the
+    backbone do not have it.
 
     Attributes:
         out_channels: channels of the maps that RoIs are pooled from.
@@ -35,9 +40,36 @@ class Neck(nn.Module):
         self.body = body.net  # the name under which torchvision's weights know it
         self._indices = indices
         self._channels_last = body.channels_last
+        if body.plain:
+            self.norms = nn.ModuleList(nn.LayerNorm(body.channels[i]) for i in indices)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        return take(self.body(images), self._indices, self._channels_last)
+        """The backbone's maps that the neck reads, as [B, C, H, W]."""
+        every = self.body(images)
+        maps = [every[i] for i in self._indices]
+        if hasattr(self, "norms"):
+            if not self._channels_last:
+                maps = [x.permute(0, 2, 3, 1) for x in maps]
+            maps = [norm(x) for norm, x in zip(self.norms, maps, strict=True)]
+        if self._channels_last or hasattr(self, "norms"):
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return maps
+
+    def check_sizes(self, name: str, step: int) -> None:
+        """Raise a ``ValueError`` unless the backbone takes images whose sides are any multiples of ``step`` pixels."""
+        training = self.training
+        weight = next(self.parameters())
+        self.eval()
+        try:
+            with torch.no_grad():
+                self.maps(torch.zeros(1, 3, 2 * step, 3 * step, dtype=weight.dtype, device=weight.device))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(
+                f"backbone {name!r} takes images of one size only ({error}), but a detector's images differ: choose a "
+                "convolutional network, a Swin transformer or a PVT"
+            ) from error
+        finally:
+            self.train(training)
 
 
 class PyramidNeck(Neck):
