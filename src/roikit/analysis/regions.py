@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ..boxes import Rois, assign_levels, scale_pair
 from ..extractors import RegionExtractor
 from ..multiscale import MultiScale
+from ..weights import RegionWeights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def view_region(
         features: ``Tensor[1, C, H, W]``.
         box: ``Tensor[4]``, (x1, y1, x2, y2) in image pixels.
         stride: image pixels per feature cell, a number or (y, x).
-        title: said above the picture; the extractor's ``repr`` where empty.
+        title: said above the picture; the extractor with its settings where empty.
         extras: the further arguments of a method that has some, for the one box (``extractor.extras``).
 
     Example:
@@ -81,7 +83,7 @@ def view_region(
     boxes = [torch.tensor([corners], device=features.device)]
     with torch.no_grad():
         dense = extractor.weights(features, boxes, (1 / y, 1 / x), **extras).dense(*features.shape[-2:])
-    return RegionView(corners, dense[0], (float(y), float(x)), extractor.output_size, title or repr(extractor))
+    return RegionView(corners, dense[0], (float(y), float(x)), extractor.output_size, title or _named(extractor))
 
 
 def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "box") -> RegionView:
@@ -102,6 +104,26 @@ def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = 
     Raises:
         ValueError: a model without such pooling, an image or box of a wrong form.
     """
+    with torch.no_grad():
+        weights, view = _read(model, image, box, head)
+        return view(weights)
+
+
+def region_terms_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "box") -> dict[str, RegionView]:
+    """What a detector would read for one box by each term of its weights alone, by the term's name, and last, as "all",
+    what it reads. Weights of one term give "all" alone.
+
+    The arguments and errors are those of `region_weights_of`.
+    """
+    with torch.no_grad():
+        weights, view = _read(model, image, box, head)
+        return {name: view(term) for name, term in weights.terms().items()}
+
+
+def _read(
+    model: nn.Module, image: Tensor, box: Tensor, head: str
+) -> tuple[RegionWeights, Callable[[RegionWeights], RegionView]]:
+    """The weights of one box, and what makes a view of them."""
     pool = getattr(getattr(model, "roi_heads", None), f"{head}_roi_pool", None)
     if not isinstance(pool, MultiScale):
         what = "has no" if pool is None else f"pools with {type(pool).__name__} as"
@@ -116,13 +138,14 @@ def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = 
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            return _view(model, pool, floats, corners)
+        return _weights(model, pool, floats, corners)
     finally:
         model.train(training)
 
 
-def _view(model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[float, float, float, float]) -> RegionView:
+def _weights(
+    model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[float, float, float, float]
+) -> tuple[RegionWeights, Callable[[RegionWeights], RegionView]]:
     images, _ = cast(Any, model.transform)([image])
     # torchvision rounds the sizes of the resized image, so that the two axes may differ a little
     fy, fx = (new / old for new, old in zip(images.image_sizes[0], image.shape[-2:], strict=True))
@@ -139,13 +162,22 @@ def _view(model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[floa
     y, x = scale_pair(pool.scales[number])
     stride = " × ".join(f"{1 / s:g}" for s in ((y, x) if x != y else (y,)))
     name = f"level {pool.featmap_names[number]!r}, " if len(maps) > 1 else ""
-    return RegionView(
-        corners,
-        weights.dense(*maps[number].shape[-2:])[0],
-        (1 / (y * fy), 1 / (x * fx)),
-        pool.output_size,
-        f"{extractor!r}, {name}stride {stride}",
-    )
+
+    def view(term: RegionWeights) -> RegionView:
+        return RegionView(
+            corners,
+            term.dense(*maps[number].shape[-2:])[0],
+            (1 / (y * fy), 1 / (x * fx)),
+            pool.output_size,
+            f"{_named(extractor)}, {name}stride {stride}",
+        )
+
+    return weights, view
+
+
+def _named(extractor: RegionExtractor) -> str:
+    """The extractor with its settings in one line: its ``repr`` lists layers below them."""
+    return f"{type(extractor).__name__}({extractor.extra_repr()})"
 
 
 def check_image(image: Tensor) -> None:

@@ -49,7 +49,7 @@ def whole_image(axes: Any, seen: Seen) -> None:
     """The whole image with the region, and the window the other panels show."""
     height, width = seen.picture.shape[:2]
     axes.imshow(seen.picture, extent=(0, width, height, 0), interpolation="antialiased")
-    _outline(axes, seen.view.box)
+    outline(axes, seen.view.box)
     x1, y1, x2, y2 = seen.window
     axes.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="white", linewidth=0.8, linestyle=":")
     axes.set_xlim(0, width)
@@ -124,7 +124,7 @@ def _close(axes: Any, rgb: np.ndarray, seen: Seen, bins: bool = False) -> None:
         upright = [[(a + (c - a) * j / w, b), (a + (c - a) * j / w, d)] for j in range(1, w)]
         level = [[(a, b + (d - b) * i / h), (c, b + (d - b) * i / h)] for i in range(1, h)]
         axes.add_collection(LineCollection(upright + level, colors=INK, linewidths=0.5, alpha=0.6))
-    _outline(axes, view.box)
+    outline(axes, view.box)
     axes.set_xlim(x1, x2)
     axes.set_ylim(y2, y1)
 
@@ -194,7 +194,8 @@ def _tint(base: np.ndarray, value: np.ndarray, colour: str) -> np.ndarray:
     return base * (1 - opacity) + np.array(to_rgb(colour)) * opacity
 
 
-def _outline(axes: Any, box: Window, colour: str = "#00e5ff", width: float = 1.6) -> None:
+def outline(axes: Any, box: Window, colour: str = "#00e5ff", width: float = 1.6) -> None:
+    """The region's border, dark around, so that it is seen on any picture."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 

@@ -10,6 +10,10 @@ from roikit.train.errors import RunError
 ANALYSES = {
     "complexity": ("roikit.commands.analyze_complexity", "multiply-adds of a method, beside its paper's"),
     "divergence": ("roikit.commands.analyze_divergence", "how far apart the parts of a region look, over a run"),
+    "diversity": ("roikit.commands.analyze_diversity", "how different the parts of a region are, runs side by side"),
+    "invariance": ("roikit.commands.analyze_invariance", "how little features change when the object is transformed"),
+    "masks": ("roikit.commands.analyze_masks", "where the parts of a region lie while its object turns"),
+    "weights": ("roikit.commands.analyze_weights", "where features of regions come from, before and after training"),
 }
 
 

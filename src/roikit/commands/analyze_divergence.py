@@ -11,6 +11,7 @@ from roikit.train import checkpoint
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder, load_weights
+from roikit.train.stages import best_of
 
 
 def make_parser() -> Parser:
@@ -77,11 +78,7 @@ def stages(run: RunFolder) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]
     """(step, tensors, build_info, file) of every checkpoint, oldest first; the running average where there is one."""
     for step in reversed(checkpoint.steps(run.checkpoints)):
         state = checkpoint.load(run.checkpoints, step)
-        tensors = state["model"]
-        if state["ema"] is not None:
-            prefix = "module."
-            tensors = {name.removeprefix(prefix): v for name, v in state["ema"].items() if name.startswith(prefix)}
-        yield step, tensors, state["built"], run.checkpoints
+        yield step, best_of(state), state["built"], run.checkpoints
 
 
 def show(steps: dict[int, Any]) -> None:

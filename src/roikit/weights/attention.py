@@ -64,6 +64,28 @@ class Attention(RegionWeights):
             1
         )
 
+    def terms(self) -> dict[str, Attention]:
+        """The softmax of "geometry" (rows and columns), of "appearance" (the bias), and of both ("all"), on the same
+        cells (LRF Figure 2b). Without a bias, or with rows and columns that are 0, "all" is alone.
+
+        Example:
+            >>> import torch, roikit
+            >>> rois = roikit.Rois.of([torch.zeros(1, 4)], batch_size=1)
+            >>> rows, cols, bias = torch.tensor([[[0.0, 9.0]]]), torch.zeros(1, 1, 2), torch.zeros(1, 1, 2, 2)
+            >>> terms = Attention(rows, cols, rois, (1, 1), bias).terms()
+            >>> [name for name in terms], terms["appearance"].dense(2, 2)[0, 0, 0, 0]
+            (['geometry', 'appearance', 'all'], tensor([0.2500, 0.2500]))
+        """
+        placed = any(bool(((x != 0) & (x != -torch.inf)).any()) for x in (self.rows, self.cols))
+        if self.bias is None or not placed:
+            return {"all": self}
+        rows, cols = (torch.where(x == -torch.inf, x, 0.0) for x in (self.rows, self.cols))
+        return {
+            "geometry": dataclasses.replace(self, bias=None),
+            "appearance": dataclasses.replace(self, rows=rows, cols=cols),
+            "all": self,
+        }
+
     def _biases(self) -> list[Tensor]:
         return [] if self.bias is None else [self.bias] if isinstance(self.bias, Tensor) else list(self.bias)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -19,3 +20,10 @@ class RegionWeights(ABC):
     @abstractmethod
     def dense(self, height: int, width: int) -> Tensor:
         """The weights written out: ``Tensor[R, G, K, height, width]``, G = 1 or, where channels differ, C."""
+
+    def terms(self) -> Mapping[str, RegionWeights]:
+        """The weights that each of their terms makes alone, by its name, and last, as "all", these weights.
+
+        Most kinds have one term: ``{"all": self}``.
+        """
+        return {"all": self}
