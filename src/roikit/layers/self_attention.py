@@ -28,9 +28,22 @@ class SelfAttention(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """``Tensor[R, K, C]`` from ``Tensor[R, K, C]``."""
+        queries, keys, values = self._read(cells)
+        return self.write((_shares(queries, keys) @ values).transpose(1, 2).flatten(2))
+
+    def shares(self, cells: Tensor) -> Tensor:
+        """How much each cell attends to each: ``Tensor[R, heads, K, K]`` from ``Tensor[R, K, C]``, rows sum to 1."""
+        queries, keys, _ = self._read(cells)
+        return _shares(queries, keys)
+
+    def _read(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, ``Tensor[R, heads, K, C / heads]`` each."""
         queries, keys, values = self.read(cells).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        logits = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5  # [R, heads, K, K]
-        return self.write((torch.softmax(logits, 3) @ values).transpose(1, 2).flatten(2))
+        return queries, keys, values
+
+
+def _shares(queries: Tensor, keys: Tensor) -> Tensor:
+    return torch.softmax(queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5, 3)
 
 
 @exact  # what pooling is by default too: autocast changes nothing
