@@ -8,7 +8,7 @@ from typing import Any
 
 from roikit.train.config import TrainConfig
 from roikit.train.errors import RunError
-from roikit.train.parse import check_files, make_parser, parse, read
+from roikit.train.parse import checked, make_parser, parse, read
 from roikit.train.runfolder import RunFolder, next_folder
 
 DESCRIPTION = """Train a two-stage detector with a chosen region feature extractor, evaluate it and draw what it found.
@@ -19,7 +19,7 @@ Without arguments: the easy level of Shapes, a set drawn by this package, a few 
 def main(arguments: Sequence[str]) -> int:
     arguments = ["--data.path" + a[6:] if a == "--data" or a.startswith("--data=") else a for a in arguments]
     if {"-h", "--help"} & set(arguments) or any(a.startswith("--print_config") for a in arguments):
-        check_files(arguments)
+        arguments = checked(arguments)
         parser = make_parser(description=DESCRIPTION)
         if {"-h", "--help"} & set(arguments):
             parser.add_argument("--resume", metavar="RUN", help="Continue the run in this folder with its config.yaml.")

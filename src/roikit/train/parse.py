@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from roikit.extractors import RegionExtractor
 
+from .bases import config_files, read_config, read_text, with_bases
 from .config import TrainConfig, validate
 from .errors import RunError
 
@@ -100,53 +100,27 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     Raises:
         RunError: an unknown key, a value of the wrong type or out of range, a file that is absent or no YAML.
     """
-    check_files(arguments)
     parser = make_parser()
-    parsed = parser.parse_args(list(arguments))
+    parsed = parser.parse_args(checked(arguments))
     if os.path.exists(parsed.data.path):
         parsed.data.path = os.path.abspath(parsed.data.path)  # a run is continued from any folder
     return build(parser, parsed), dump(parser, parsed)
 
 
-def check_files(arguments: Sequence[str]) -> None:
-    """`check_file` on every `--config FILE`."""
-    files = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-    files += [after for flag, after in itertools.pairwise(arguments) if flag == "--config"]
-    for name in files:
-        check_file(Path(name))
-
-
-def read_text(path: Path) -> str:
-    """The text of a configuration file.
-
-    Raises:
-        RunError: it cannot be read, or is no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise RunError(f"{path}: is no YAML file (it is not text)") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-
-
 def check_file(path: Path) -> None:
     """Raise a `RunError` that names the file where it is no YAML or has a key or value that does not fit."""
-    import yaml
-
-    text = read_text(path)
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark is not None else ""
-        raise RunError(f"{path}: is no valid YAML{place} ({getattr(error, 'problem', None) or error})") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: has no keys; roikit train --print_config shows what a configuration looks like")
+    content = read_config(path)
     try:
         make_parser().parse_object(content)
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def checked(arguments: Sequence[str]) -> list[str]:
+    """The arguments once every `--config FILE` is known to be right, with the bases of these files laid under them."""
+    for path in config_files(arguments):
+        check_file(path)
+    return with_bases(arguments)
 
 
 def dump(parser: Parser, parsed: Namespace) -> str:
