@@ -87,8 +87,10 @@ class Rotation:
 
 
 def _outline(mask: Tensor) -> Tensor | None:
-    """``Tensor[N, 2]``, corners of the first and last pixel of each row, in whose hull the mask lies; ``None`` of an empty
-    one."""
+    """``Tensor[N, 2]``, corners of the first and last pixel of each row: the mask lies in their hull. ``None``: empty.
+
+    The whole pixels count, not their centres.
+    """
     full = mask.cpu() != 0
     rows = full.any(1).nonzero()[:, 0]
     if not len(rows):

@@ -12,7 +12,7 @@ from roikit.train.checkpoint import write_atomically
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-from .several_runs import OneRun, add_data, add_runs, open_runs, open_split, output, trained
+from .several_runs import add_data, add_runs, alike, open_runs, open_split, output, trained
 
 
 def make_parser() -> Parser:
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
                     bar.update(1)
             except ValueError as error:
                 raise RunError(f"{run.path}: {error}") from None
-        rows.append(describe(run) | {"found": summarise(found)})
-    show(rows, source, draws)
+        rows.append({"run": run.name, "method": run.method, "found": summarise(found)})
+    show(rows, alike(runs), source, draws)
     if out is not None:
         content = {"data": source, "draws": dataclasses.asdict(draws), "runs": rows, "paper": PAPER}
         write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
@@ -68,58 +68,54 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def describe(run: OneRun) -> dict[str, str]:
-    return {"run": run.name, "method": run.method}
-
-
-def show(rows: Sequence[dict[str, Any]], source: str, draws: Any) -> None:
+def show(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[int]], source: str, draws: Any) -> None:
+    """The table; ``groups`` are the places of rows whose mean is shown too."""
     from rich.console import Console
     from rich.table import Table
 
     from roikit.analysis.invariance import PAPER, TRANSFORMS
 
-    used = rows[0]["found"]
+    def used(name: str, key: str = "objects") -> str:
+        counts = sorted({row["found"][name][key] for row in rows})
+        return "-".join(map(str, counts if len(counts) < 3 else (counts[0], counts[-1])))
+
     table = Table(
         title=f"Cosine of a region's features before and after (SRA's Table 11); {source}",
-        caption=f"Rotation by up to {draws.angle:g}°: {used['rotation']['objects']} objects, "
-        f"{used['rotation']['masks']} of them boxed by their rotated mask, the others by their rotated box. "
-        f"Reflection: {used['reflection']['objects']} objects. Scaling of each side by up to {draws.scale:g} and "
-        f"panning by up to {draws.shift:g} of it: {used['scaling and panning']['objects']} objects. "
+        caption=f"Rotation by up to {draws.angle:g}°: {used('rotation')} objects, "
+        f"{used('rotation', 'masks')} of them boxed by their rotated mask, the others by their rotated box. "
+        f"Reflection: {used('reflection')} objects. Scaling of each side by up to {draws.scale:g} and "
+        f"panning by up to {draws.shift:g} of it: {used('scaling and panning')} objects. "
         "±: standard error over the objects (of a mean of runs: over the runs). Different objects: two of them, "
         "nothing done to them; the floor of a cosine. Centred: the mean of all objects' features is taken away first. "
-        "The paper does not print how large its transforms are.",
+        "Paper: on COCO; it does not print how large its transforms are.",
         caption_justify="left",
     )
     table.add_column("run", overflow="fold")
-    table.add_column("extractor", overflow="fold")
     for name in (*TRANSFORMS, "different objects"):
-        table.add_column(name, justify="right")
-    for key, word in (("cosine", ""), ("centred", "centred")):
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for key, word in (("cosine", ""), ("centred", "– centred")):
         error = "error" if key == "cosine" else "centred_error"
         for row in rows:
             found = row["found"]
             cells = [number(found[name][key], found[name][error]) for name in TRANSFORMS]
             floor = number(found["different objects"]["cosine"]) if key == "cosine" else ""
-            table.add_row(f"{row['run']} {word}".strip(), row["method"], *cells, floor)
-        for method, several in by_method(rows).items():
+            table.add_row(f"{named(row)} {word}".strip(), *cells, floor)
+        for several in ([rows[k] for k in group] for group in groups):
             cells = []
             for name in TRANSFORMS:
                 values = [row["found"][name][key] for row in several if row["found"][name][key] is not None]
                 spread = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
                 cells.append(number(statistics.mean(values) if values else None, spread))
-            table.add_row(f"mean of {len(several)} runs {word}".strip(), method, *cells, "")
+            table.add_row(f"{several[0]['method']}, mean of {len(several)} runs {word}".strip(), *cells, "")
         table.add_section()
     for method, printed in PAPER.items():
-        table.add_row("paper, COCO", method, *(f"{printed[name]:.2f}" for name in TRANSFORMS), "")
+        table.add_row(f"paper: {method}", *(f"{printed[name]:.2f}" for name in TRANSFORMS), "")
     Console().print(table)
 
 
-def by_method(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The runs of each method that has several."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["method"], []).append(row)
-    return {method: several for method, several in found.items() if len(several) > 1}
+def named(row: dict[str, Any]) -> str:
+    """The run, and its method where its name does not say it."""
+    return row["run"] if row["run"] == row["method"] else f"{row['run']} ({row['method']})"
 
 
 def number(value: float | None, error: float | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from roikit.train.config import TrainConfig
 from roikit.train.errors import RunError
-from roikit.train.parse import Parser, read
+from roikit.train.parse import Parser, changes, read
 from roikit.train.runfolder import RunFolder
 
 
@@ -21,6 +21,7 @@ class OneRun:
     method: str
     path: str
     config: TrainConfig
+    text: str  # of the configuration
 
 
 def add_runs(parser: Parser) -> None:
@@ -43,13 +44,13 @@ def open_runs(paths: Sequence[str]) -> list[OneRun]:
     names = [Path(path).resolve().name for path in paths]
     for path, name in zip(paths, names, strict=True):
         run = RunFolder.open(path)
-        config, _ = read(run.config)
+        config, text = read(run.config)
         if not run.weights.is_file():
             run.read_weights()  # says what is missing
         if [Path(p).resolve() for p in paths].count(run.path.resolve()) > 1:
             raise RunError(f"{path}: is given twice")
         shown = name if names.count(name) == 1 else str(Path(path))
-        found.append(OneRun(shown, method_of(config), path, config))
+        found.append(OneRun(shown, method_of(config), path, config, text))
     return found
 
 
@@ -105,6 +106,19 @@ def output(path: str, ending: str) -> Path:
     if found.suffix.lower() != ending or not found.absolute().parent.is_dir() or found.is_dir():
         raise RunError(f"--out {path}: must be a {ending} file in a folder that exists")
     return found
+
+
+def alike(runs: Sequence[OneRun]) -> list[list[int]]:
+    """The places of runs that differ in nothing but their seed, several to a group; runs of their own are left out."""
+    groups: list[list[int]] = []
+    for place, run in enumerate(runs):
+        for group in groups:
+            if all(change.startswith("seed was ") for change in changes(runs[group[0]].text, run.text)):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return [group for group in groups if len(group) > 1]
 
 
 def headings(runs: Sequence[OneRun]) -> list[str]:
