@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from roikit.detection import faster_rcnn, mask_rcnn, rfcn
+from roikit.detection import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
 
-BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "rfcn": rfcn}
+BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "rfcn": rfcn, "cascade": cascade_rcnn}
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +13,7 @@ def _seeded():
 
 @pytest.fixture
 def tiny():
-    """Builds a small detector: ``tiny("faster" | "mask" | "rfcn", **arguments)``."""
+    """Builds a small detector: ``tiny("faster" | "mask" | "rfcn" | "cascade", **arguments)``."""
 
     def build(kind="faster", **arguments):
         defaults = dict(

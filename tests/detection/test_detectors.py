@@ -10,8 +10,12 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 
 import roikit
 
-LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
-kinds = pytest.mark.parametrize("kind", ["faster", "mask", "rfcn"])
+BOX_LOSSES = {"loss_classifier", "loss_box_reg"}
+EVERY_STAGE = {f"{name}_stage{stage}" for name in BOX_LOSSES for stage in (1, 2, 3)}
+LOSSES = {kind: {"loss_objectness", "loss_rpn_box_reg", *BOX_LOSSES} for kind in ("faster", "rfcn")}
+LOSSES["mask"] = LOSSES["faster"] | {"loss_mask"}
+LOSSES["cascade"] = LOSSES["faster"] - BOX_LOSSES | EVERY_STAGE
+kinds = pytest.mark.parametrize("kind", LOSSES)
 necks = pytest.mark.parametrize("neck", ["fpn", "c5"])
 
 
@@ -20,7 +24,7 @@ necks = pytest.mark.parametrize("neck", ["fpn", "c5"])
 def test_training_gives_finite_losses_and_every_parameter_a_gradient(tiny, batch, kind, neck):
     model = tiny(kind, neck=neck)
     losses = model(*batch)
-    assert set(losses) == LOSSES | ({"loss_mask"} if kind == "mask" else set())
+    assert set(losses) == LOSSES[kind]
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
     # a parameter without a gradient would stop training on several devices
@@ -71,7 +75,7 @@ def test_images_without_boxes(tiny, batch, kind, neck):
     losses = model(images[1:], targets[1:])
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
-    assert losses["loss_box_reg"] == 0 and losses["loss_rpn_box_reg"] == 0
+    assert all(loss == 0 for name, loss in losses.items() if "box_reg" in name)
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 

@@ -1,5 +1,5 @@
 """Two-stage detectors on torchvision's RPN and heads, with timm backbones and any region extractor."""
 
-from .models import faster_rcnn, mask_rcnn, rfcn
+from .models import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
 
-__all__ = ["faster_rcnn", "mask_rcnn", "rfcn"]
+__all__ = ["cascade_rcnn", "faster_rcnn", "mask_rcnn", "rfcn"]

@@ -9,8 +9,10 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from .backbones import Body, build_body, freeze
+from .cascade import CascadeHeads, OneBoxPredictor
 from .design import Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS, Neck
@@ -56,7 +58,7 @@ def build(design: Design) -> Any:
 
 
 def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
-    """A Faster or Mask R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
+    """A Faster, Mask or Cascade R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
     pool = design.pooling.on(neck)
     height, width = pool.output_size
     settings |= {
@@ -72,7 +74,31 @@ def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
         model = MaskRCNN(neck, **settings | design.settings)
         model.roi_heads.mask_roi_pool = mask_pool
     model.roi_heads.box_roi_pool = pool
+    if design.kind == "cascade_rcnn":
+        model.roi_heads = _cascade(design, neck, model.roi_heads)
     return model
+
+
+def _cascade(design: Design, neck: Neck, plain: RoIHeads) -> CascadeHeads:
+    """A stage for each threshold, in place of the heads of a Faster R-CNN, whose settings they take over."""
+    pools = [plain.box_roi_pool, *(pooling.on(neck) for pooling in design.stage_poolings()[1:])]
+    height, width = pools[0].output_size
+    inputs = pools[0].out_channels(design.channels) * height * width
+    predictor = FullBoxPredictor if design.class_specific_boxes else OneBoxPredictor
+    stages = range(len(design.iou_thresholds))
+    return CascadeHeads(
+        pools,
+        [TwoMLPHead(inputs, design.fc_dim) for _ in stages],
+        [predictor(design.fc_dim, design.num_classes) for _ in stages],
+        iou_thresholds=design.iou_thresholds,
+        box_weights=design.box_weights,
+        loss_weights=design.loss_weights,
+        batch_size_per_image=plain.fg_bg_sampler.batch_size_per_image,
+        positive_fraction=plain.fg_bg_sampler.positive_fraction,
+        score_thresh=plain.score_thresh,
+        nms_thresh=plain.nms_thresh,
+        detections_per_img=plain.detections_per_img,
+    )
 
 
 def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any]]:

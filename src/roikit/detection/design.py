@@ -14,17 +14,25 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from ..extractors import PSRoIAlign
 from .necks import NECKS
-from .pooling import Extractors, Pooling, default_extractor, groups_of, plan_pooling, show
+from .pooling import Extractors, Pooling, default_extractor, groups_of, is_maker, plan_pooling, show
 from .pretrained import COCO_DETECTORS
 
 WEIGHTS = (None, "imagenet", "coco")
 NORMS = ("auto", "batch", "frozen")
-Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn"]
+Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn", "cascade_rcnn"]
+_STAGES = ("iou_thresholds", "box_weights", "loss_weights")  # one of each for every stage of a cascade
 # Arguments that a detector does not have.
 _NOT_FOR = {
-    "faster_rcnn": ("mask_extractor", "mask_channels", "class_specific_boxes"),
-    "mask_rcnn": ("class_specific_boxes",),
-    "rfcn": ("mask_extractor", "mask_channels", "fc_dim"),
+    "faster_rcnn": ("mask_extractor", "mask_channels", "class_specific_boxes", *_STAGES),
+    "mask_rcnn": ("class_specific_boxes", *_STAGES),
+    "rfcn": ("mask_extractor", "mask_channels", "fc_dim", *_STAGES),
+    "cascade_rcnn": ("mask_extractor", "mask_channels"),
+}
+# Settings of torchvision that a cascade has once for each stage, and what to say instead.
+_EACH_STAGE = {
+    "box_fg_iou_thresh": "iou_thresholds",
+    "box_bg_iou_thresh": "iou_thresholds",
+    "bbox_reg_weights": "box_weights",
 }
 # Arguments of torchvision's constructor that are built here, and what to say instead.
 _BUILT_HERE = {
@@ -41,7 +49,7 @@ _BUILT_HERE = {
 
 @dataclass(frozen=True)
 class Design:
-    """The arguments of `roikit.detection.faster_rcnn`, `mask_rcnn` and `rfcn`, and what they mean.
+    """The arguments of `roikit.detection.faster_rcnn`, `mask_rcnn`, `rfcn` and `cascade_rcnn`, and what they mean.
 
     Raises:
         ValueError: an argument that is unknown or does not fit the others.
@@ -68,6 +76,9 @@ class Design:
     mask_extractor: Extractors | None = None
     mask_channels: int = 256
     class_specific_boxes: bool = False
+    iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7)
+    box_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15))
+    loss_weights: Sequence[float] = (1.0, 0.5, 0.25)
 
     @classmethod
     def of(cls, kind: Kind, arguments: dict[str, Any], options: Mapping[str, Any]) -> Design:
@@ -98,6 +109,8 @@ class Design:
         if self.trainable_layers is not None and not 0 <= self.trainable_layers <= 5:
             raise ValueError(f"trainable_layers={self.trainable_layers} must be from 0 (all frozen) to 5 (all learn)")
         _check_settings(self.settings)
+        if self.kind == "cascade_rcnn":
+            self._check_stages()
         _ = self.pooling, self.mask_pooling
         if self.weights == "coco":
             self._check_coco()
@@ -134,6 +147,12 @@ class Design:
         channels = (self.num_classes + self.box_outputs) * groups
         return self._plan("extractor", given, 7, channels=channels, said=said)
 
+    def stage_poolings(self) -> list[Pooling]:
+        """How the stages of a cascade pool: all with one, or each with layers of its own, where they can be made."""
+        if not is_maker(self.extractor) or not any(True for _ in self.pooling.each[0].parameters()):
+            return [self.pooling]
+        return [self.pooling, *(self._plan("extractor", self.extractor, 7) for _ in self.iou_thresholds[1:])]
+
     @cached_property
     def mask_pooling(self) -> Pooling | None:
         """How the mask head pools; ``None`` where there is none."""
@@ -154,9 +173,26 @@ class Design:
             )
         return pooling
 
+    def _check_stages(self) -> None:
+        counts = [len(getattr(self, name)) for name in _STAGES]
+        if len(set(counts)) > 1 or not counts[0]:
+            raise ValueError(
+                f"{', '.join(_STAGES)} have {counts} entries: a cascade needs one of each for every stage, and a stage"
+            )
+        if not all(0 < threshold <= 1 for threshold in self.iou_thresholds):
+            raise ValueError(f"iou_thresholds must be above 0 and at most 1: {tuple(self.iou_thresholds)}")
+        if not all(len(four) == 4 and min(four) > 0 for four in self.box_weights):
+            raise ValueError(f"box_weights must be four positive numbers (x, y, w, h) a stage: {self.box_weights}")
+        if not all(weight > 0 for weight in self.loss_weights):
+            raise ValueError(f"loss_weights must be positive: {tuple(self.loss_weights)}")
+        for name, own in _EACH_STAGE.items():
+            if name in self.settings:
+                raise TypeError(f"{name} differs from stage to stage in a cascade: use {own}")
+
     def _check_coco(self) -> None:
-        if self.kind == "rfcn":
-            raise ValueError("weights='coco': there are none of an R-FCN; weights='imagenet' fits any backbone")
+        if self.kind in ("rfcn", "cascade_rcnn"):
+            what = "an R-FCN" if self.kind == "rfcn" else "a Cascade R-CNN"
+            raise ValueError(f"weights='coco': there are none of {what}; weights='imagenet' fits any backbone")
         height, width = self.pooling.output_size
         needs = {
             "backbone='resnet50'": self.backbone.partition(".")[0] == "resnet50" and not self.backbone_options,

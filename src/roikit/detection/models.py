@@ -1,4 +1,4 @@
-"""Faster R-CNN, Mask R-CNN and R-FCN: torchvision's detectors with a timm backbone, a neck and a region extractor."""
+"""Faster, Mask, Cascade R-CNN and R-FCN: torchvision's detectors with a timm backbone, a neck, a region extractor."""
 
 from __future__ import annotations
 
@@ -176,3 +176,56 @@ def rfcn(
     own: dict[str, Any] = {"channels": channels, "class_specific_boxes": class_specific_boxes}
     own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
     return build(Design.of("rfcn", own, options))
+
+
+def cascade_rcnn(
+    backbone: str = "resnet50",
+    neck: str = "fpn",
+    extractor: Extractors | None = None,
+    num_classes: int = 91,
+    *,
+    iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7),
+    box_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)),
+    loss_weights: Sequence[float] = (1.0, 0.5, 0.25),
+    class_specific_boxes: bool = False,
+    **options: Any,
+) -> FasterRCNN:
+    """Cascade R-CNN (Cai & Vasconcelos, CVPR 2018): :func:`faster_rcnn` with box heads in stages.
+
+    Each stage reads the boxes as the one before has moved them, and is trained for boxes that fit better. The last
+    stage's boxes are the detections, and their scores are the mean of what all stages' heads say about what the last
+    one reads. Proposals are sampled once, for the first stage; no gradient passes from stage to stage through boxes.
+
+    Args:
+        backbone, neck, num_classes: as in :func:`faster_rcnn`.
+        extractor: as there. What makes an extractor (a class, ``functools.partial``) is called for every stage where
+            its extractors have layers; one that is made already, a list of them for the levels, and what
+            ``roikit.replace_roi`` puts in, are shared by the stages.
+        iou_thresholds: of each stage: a box is an object where its IoU with one is at least this much.
+        box_weights: of each stage: factors on the deltas (x, y, width, height) that it learns, larger where boxes
+            already fit.
+        loss_weights: of each stage.
+        class_specific_boxes: four numbers for every class instead of four for all; boxes then move as the class with
+            the highest score says.
+        options: the other arguments of :func:`faster_rcnn`.
+
+    Returns:
+        A ``torchvision.models.detection.FasterRCNN``. Its losses are the RPN's and, for stage s = 1, 2, …,
+        ``loss_classifier_stage{s}`` and ``loss_box_reg_stage{s}``, with their weights.
+
+    Raises:
+        ValueError: as :func:`faster_rcnn`, and thresholds and weights that are not one for each stage.
+        TypeError: an unknown setting, and those of torchvision that differ from stage to stage.
+
+    Example:
+        >>> import torch
+        >>> model = cascade_rcnn("resnet10t", num_classes=6, channels=64, fc_dim=128, min_size=128, max_size=128)
+        >>> target = {"boxes": torch.tensor([[20.0, 30.0, 90.0, 110.0]]), "labels": torch.tensor([3])}
+        >>> losses = model([torch.rand(3, 128, 128)], [target])
+        >>> [name for name in losses if name.startswith("loss_box_reg")]
+        ['loss_box_reg_stage1', 'loss_box_reg_stage2', 'loss_box_reg_stage3']
+    """
+    own: dict[str, Any] = {"iou_thresholds": iou_thresholds, "box_weights": box_weights, "loss_weights": loss_weights}
+    own |= {"class_specific_boxes": class_specific_boxes}
+    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
+    return build(Design.of("cascade_rcnn", own, options))

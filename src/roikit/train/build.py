@@ -56,8 +56,14 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         build = detection.rfcn
         if model.masks:
             raise RunError("model.masks: the extractor is position-sensitive, and an R-FCN has no masks")
+        if model.cascade:
+            raise RunError("model.cascade: the extractor is position-sensitive, and an R-FCN has one stage")
     else:
         arguments["fc_dim"] = model.fc_dim
+        if model.cascade:
+            build = detection.cascade_rcnn
+            if model.masks:
+                raise RunError("model.cascade: this detector predicts boxes only; leave model.masks out")
     if model.masks:
         arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
     elif config.mask_extractor is not None:

@@ -78,8 +78,11 @@ class ModelConfig:
     masks: bool = False
     """Predict masks too (Mask R-CNN); the data must have them."""
 
+    cascade: bool = False
+    """Three box heads one after another (Cascade R-CNN)."""
+
     fc_dim: int = 256
-    """Width of the two fully connected layers of the box head (R-FCN has none)."""
+    """Width of the two fully connected layers of a box head (R-FCN has none)."""
 
     mask_channels: int = 64
     """Channels of the mask head's convolutions."""
@@ -115,7 +118,7 @@ class ModelConfig:
     """Proposals sampled per image for the loss of the heads."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of roikit.detection.faster_rcnn / mask_rcnn / rfcn, by name: trainable_layers, ..."""
+    """Further arguments of the detector, which is one of roikit.detection's, by name: trainable_layers, ..."""
 
 
 @dataclass

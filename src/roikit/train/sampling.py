@@ -75,7 +75,7 @@ class Samplers:
         self.proposals.reseed([mix(seed, 2) for seed in seeds])
 
     def counts(self) -> dict[str, int]:
-        """What each loss of the last forward pass was averaged over."""
+        """What each loss of the last forward pass was averaged over (in a cascade the stages share their samples)."""
         return {
             "loss_objectness": self.anchors.total,
             "loss_rpn_box_reg": self.anchors.total,
@@ -94,7 +94,9 @@ class Samplers:
         if world == 1:
             return losses
         counts = self.counts()
-        own = torch.tensor([float(counts.get(name, 1)) for name in losses], device=accelerator.device)
+        own = torch.tensor(
+            [float(counts.get(name.partition("_stage")[0], 1)) for name in losses], device=accelerator.device
+        )
         everyone = accelerator.reduce(own, "sum").clamp(min=1)
         return {name: loss * w for (name, loss), w in zip(losses.items(), own * world / everyone, strict=True)}
 
