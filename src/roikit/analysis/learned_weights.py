@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
 
 from .canvas import QUIET, as_array, new_figure, panel, save_figure, text_width, write
 from .regions import RegionView, check_image
@@ -18,6 +20,7 @@ GAP, LINE = 0.1, 0.2  # between pictures; a line of text
 BETWEEN = 0.4  # groups
 TALLEST = 4.2  # of a picture
 COLOURS = "inferno"
+DOT = 2  # pixels of the picture that a drawn cell has at least
 
 
 def draw_learned_weights(
@@ -171,7 +174,7 @@ def _matted(
     peak = float(weights.max())
     axes.imshow(picture, extent=(0, wide, tall, 0), interpolation="antialiased")
     axes.imshow(
-        weights / (peak or 1.0),
+        _drawable(weights / (peak or 1.0), int(width * figure.dpi / DOT), int(height * figure.dpi / DOT)),
         cmap=COLOURS,
         vmin=0,
         vmax=1,
@@ -184,6 +187,16 @@ def _matted(
     axes.set_ylim(tall, 0)
     axes.set_aspect("auto")
     _fitted(figure, left, top + height + 0.03, f"{caption}: {peak:.2g}", 7.5, width)
+
+
+def _drawable(values: np.ndarray, most_wide: int, most_tall: int) -> np.ndarray:
+    """``[H, W]`` with at most so many rows and columns: the largest of the cells that share a dot, so that sampled
+    ones do not vanish between the pixels."""
+    rows, cols = values.shape
+    size = (min(rows, max(1, most_tall)), min(cols, max(1, most_wide)))
+    if size == (rows, cols):
+        return values
+    return adaptive_max_pool2d(torch.from_numpy(values)[None], size)[0].numpy()
 
 
 def _fitted(figure: Any, left: float, top: float, text: str, size: float, width: float) -> None:
