@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import tiny_run
@@ -261,17 +260,10 @@ with socket.socket(socket.AF_UNIX) as other:
 time.sleep(0.5)
 """
     for how, silent in (("quiet", True), ("as it is", False)):
-        result = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-c", code, how]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 0
         assert (result.stderr == "") == silent, result.stderr
-
-
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "experiments").rglob("*.yaml")), ids=lambda p: p.stem
-)
-def test_experiments_are_configurations(call, path):
-    result = call("train", "--config", path, "--print_config")
-    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

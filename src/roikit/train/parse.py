@@ -170,3 +170,14 @@ def read(path: Path) -> tuple[TrainConfig, str]:
         return build(parser, parser.parse_string(text)), text
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def normal(path: Path) -> str:
+    """A configuration file as `dump` writes it today: keys that came later have their default.
+
+    Raises:
+        RunError: as `read`.
+    """
+    check_file(path)
+    parser = make_parser()
+    return dump(parser, parser.parse_string(read_text(path)))
