@@ -190,6 +190,7 @@ def test_wrong_arguments(run, capsys, tmp_path):
         ([str(run), "0", "--box", "1", "1", "5", "x"], "--box 1 1 5 x: must be four numbers"),
         ([str(run), "0", "--box", "5", "1", "1", "5"], "must have X1 < X2 and Y1 < Y2"),
         ([str(run), "0", "--box", "0", "0", "nan", "5"], "must have X1 < X2 and Y1 < Y2"),
+        ([str(run), "0", *["--box", "0", "0", "5", "5"] * 21], "21 boxes are too many"),
         ([str(run), mine, "--box", "64", "0", "70", "5"], "lies outside of"),
         ([str(run), "0", "--out=/nowhere/x.png"], "must be a .png file in a folder that exists"),
         ([str(run), "0", "--out=x.jpg"], "must be a .png file"),

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from roikit.analysis.divergence import by_size, divergences, draw_divergence
     from roikit.data import open_dataset
+    from roikit.detection.pooling import show as named
     from roikit.train.build import build_model
     from roikit.train.datasets import show_progress
     from roikit.train.progress import Progress
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     if not steps:
         raise RunError(f"{run.path}: has no checkpoint yet")
     show(steps)
-    draw_divergence(picture, steps, title=f"{type(config.extractor).__name__}, {path}, {split} split")
+    draw_divergence(picture, steps, title=f"{named(config.extractor)}, {path}, {split} split")
     numbers = picture.with_suffix(".json")
     checkpoint.write_atomically(numbers, (json.dumps(steps, indent=1) + "\n").encode())
     print(f"wrote {picture}, {numbers}")

@@ -13,6 +13,7 @@ from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder
 
 OBJECTS = 2  # shown of an image where no box is given
+MOST = 20  # boxes: a picture of many more could not be opened
 
 
 def make_parser() -> Parser:
@@ -55,6 +56,8 @@ class Regions:
 def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
     boxes = [numbers_of(box) for box in options.box or []]
+    if len(boxes) > MOST:
+        raise RunError(f"--box: {len(boxes)} boxes are too many for one picture; give at most {MOST}")
     run = RunFolder.open(options.run)
     if options.out is not None:
         check_picture(Path(options.out))
