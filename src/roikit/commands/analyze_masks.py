@@ -48,8 +48,6 @@ def main(arguments: Sequence[str]) -> int:
         raise RunError(f"--parts must be 1 to 8, not {options.parts}")
     if options.show is not None and len(options.show) > 8:
         raise RunError(f"--show takes at most 8 parts, not {len(options.show)}")
-    if not all(abs(angle) < float("inf") for angle in options.angles):
-        raise RunError("--angles must be finite numbers of degrees")
     runs = open_runs(options.runs)
     picture = output(options.out or str(Path(runs[0].path) / "masks.png"), ".png")
 
