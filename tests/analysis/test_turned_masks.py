@@ -10,6 +10,8 @@ from small_detector import SmallDetector
 import roikit
 from roikit.analysis import RegionView, view_region
 from roikit.analysis.canvas import INK, as_array
+from roikit.analysis.following import choose_following, following
+from roikit.analysis.transformations import Rotation
 from roikit.analysis.turned_masks import (
     COLOURS,
     Column,
@@ -62,6 +64,48 @@ def test_parts_that_differ_are_chosen():
     assert choose_parts(RegionView((0, 0, 6, 6), weights, (1.0, 1.0), (2, 2)), 1) == [1]
     assert choose_parts(RegionView((0, 0, 6, 6), weights, (1.0, 1.0), (2, 2)), 4) == [1, 2]
     assert choose_parts(RegionView((0, 0, 6, 6), weights * 0, (1.0, 1.0), (2, 2)), 4) == []
+
+
+def spot(height: int, width: int, v: int, u: int) -> torch.Tensor:
+    """One weight of 1, blurred over its neighbours."""
+    weights = torch.zeros(1, 1, height, width)
+    weights[0, 0, v, u] = 9
+    return torch.nn.functional.avg_pool2d(weights, 3, 1, 1)[0, 0]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("first", [0, 2])
+def test_parts_that_turn_with_the_object_follow(quarters, first):
+    """Cells are 2 × 2 pixels; a quarter turn of the map is torch's rot90."""
+    rotations = [Rotation(90.0 * first, 24, 32), Rotation(90.0 * quarters, 24, 32)]
+    upright = torch.stack([spot(12, 16, 4, 6), spot(12, 16, 3, 5), torch.zeros(12, 16)])
+    views = []
+    for turns in (first, quarters):
+        turned = torch.rot90(upright, turns, (1, 2)).clone()
+        turned[1] = (
+            upright[1] if turned.shape == upright.shape else spot(16, 12, 5, 3)
+        )  # keeps its place: the upper left
+        box = rotations[0 if turns == first else 1].box(torch.tensor([8.0, 4.0, 24.0, 20.0])).tolist()
+        views.append(RegionView(tuple(box), turned[None], (2.0, 2.0), (3, 1)))
+    scores = following(views, rotations)
+    assert float(scores[0]) == pytest.approx(1, abs=1e-6) and float(scores[2]) == 0
+    assert float(scores[1]) == pytest.approx(float(quarters == first), abs=0.01)
+    assert choose_following(views, rotations, 1) == [0]
+
+
+def test_parts_follow_between_two_angles_or_more():
+    view = RegionView((0, 0, 6, 6), torch.rand(1, 1, 6, 6), (1.0, 1.0), (1, 1))
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"{count} views, 2 rotations"):
+            following([view] * count, [Rotation(0, 6, 6)] * 2)
+
+
+def test_a_part_much_like_a_better_one_is_passed_over():
+    weights = torch.stack([spot(6, 6, 2, 2), spot(6, 6, 2, 2) + 0.01, spot(6, 6, 4, 4), spot(6, 6, 2, 3)])
+    other = weights.clone()
+    other[[1, 3]] += 0.2 * spot(6, 6, 4, 4)  # these two follow less well
+    views = [RegionView((0, 0, 6, 6), w[None], (1.0, 1.0), (2, 2)) for w in (weights, other)]
+    assert choose_following(views, [Rotation(0, 6, 6)] * 2, 4) == [0, 2]  # 3 shares two thirds of its cells with 0
 
 
 def test_the_picture(tmp_path, turned):

@@ -75,7 +75,7 @@ def test_masks_by_number_name_path_and_box(call, finished, semantic, coco, tmp_p
     sizes = []
     for runs, image, flags in (
         ([finished, semantic], "1", []),
-        ([semantic], "002.png", ["--angles", "0", "30"]),
+        ([semantic], "002.png", ["--angles", "0", "30", "--choose=follow"]),
         ([finished], "002", ["--parts=2", "--object=0", "--angles", "-20"]),
         ([finished], file, ["--show", "0", "48", "--angles", "0"]),
         ([finished], own, ["--box", "5", "6", "50.5", "40", "--angles", "0"]),
@@ -142,6 +142,7 @@ def test_runs_that_are_none(fails, what, finished, tmp_path):
         (["masks", "0", "--show", *"012345678"], "--show takes at most 8 parts"),
         (["masks", "0", "--show", "49"], "has no part 49: it has 49"),
         (["masks", "0", "--angles", "inf"], '"angles" element 1: Expected'),
+        (["masks", "0", "--angles", "3", "--choose=follow"], "--choose=follow needs two angles"),
         (["masks", "0", "--object=99"], "--object 99: 001.png"),
         (["masks", "6"], "image 6: "),
         (["masks", "none.png"], "none.png: no such file, and no image of "),

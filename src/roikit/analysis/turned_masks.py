@@ -27,12 +27,12 @@ class Turned:
     """An object at one angle.
 
     Args:
-        degrees: counter-clockwise as seen.
+        rotation: of the image.
         image: ``Tensor[3, H, W]`` in 0-1, turned, on a canvas that holds all of it.
         box: float32 ``Tensor[4]``, in pixels of ``image``.
     """
 
-    degrees: float
+    rotation: Rotation
     image: Tensor
     box: Tensor
 
@@ -69,7 +69,7 @@ def turn_object(image: Tensor, box: Tensor, mask: Tensor | None, angles: Sequenc
     check_image(image)
     floats = image.float() / 255 if image.dtype == torch.uint8 else image
     rotations = [Rotation(float(angle), image.shape[1], image.shape[2]) for angle in angles]
-    return [Turned(r.degrees, r.image(floats).clamp(0, 1), r.box(box, mask)) for r in rotations]
+    return [Turned(r, r.image(floats).clamp(0, 1), r.box(box, mask)) for r in rotations]
 
 
 def turned_views(model: nn.Module, turned: Sequence[Turned], size: tuple[int, int]) -> list[RegionView]:
@@ -148,7 +148,7 @@ def draw_turned(path: str | Path, turned: Sequence[Turned], columns: Sequence[Co
         _heading(figure, left, top - 0.48, column)
     for k, one in enumerate(turned):
         down = top + k * (SIDE + GAP)
-        write(figure, MARGIN, down + SIDE / 2 - 0.08, f"{one.degrees:g}°", 10)
+        write(figure, MARGIN, down + SIDE / 2 - 0.08, f"{one.rotation.degrees:g}°", 10)
         cx, cy = float(one.box[0] + one.box[2]) / 2, float(one.box[1] + one.box[3]) / 2
         window = (cx - half, cy - half, cx + half, cy + half)
         picture = as_array(one.image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
@@ -33,10 +33,15 @@ def make_parser() -> Parser:
         default=[0.0, 45.0, 90.0, 135.0, 180.0],
         help="Degrees, counter-clockwise.",
     )
+    parser.add_argument("--parts", type=int, default=5, help="So many parts, 1 to 8 ...")
+    parser.add_argument("--show", type=int, nargs="+", default=None, help="... or these, by number from 0.")
     parser.add_argument(
-        "--parts", type=int, default=5, help="So many parts (1 to 8) that differ at the first angle ..."
+        "--choose",
+        type=Literal["differ", "follow"],
+        default="differ",
+        help="Which --parts: those that differ most at the first angle, or those that follow the object best over all "
+        "angles.",
     )
-    parser.add_argument("--show", type=int, nargs="+", default=None, help="... or these, by their numbers from 0.")
     add_data(parser)
     parser.add_argument("--out", type=str | None, default=None, help="PNG file; nothing is masks.png in the first RUN.")
     return parser
@@ -48,9 +53,12 @@ def main(arguments: Sequence[str]) -> int:
         raise RunError(f"--parts must be 1 to 8, not {options.parts}")
     if options.show is not None and len(options.show) > 8:
         raise RunError(f"--show takes at most 8 parts, not {len(options.show)}")
+    if options.choose == "follow" and len(options.angles) < 2:
+        raise RunError("--choose=follow needs two angles or more: parts follow from one to another")
     runs = open_runs(options.runs)
     picture = output(options.out or str(Path(runs[0].path) / "masks.png"), ".png")
 
+    from roikit.analysis.following import choose_following
     from roikit.analysis.turned_masks import Column, choose_parts, draw_turned, turn_object, turned_views
 
     image, box, mask, what = find_object(runs, options)
@@ -59,7 +67,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for name, (_, model) in zip(headings(runs), trained(runs, options.cpu), strict=True):
             views = turned_views(model, turned, (image.shape[1], image.shape[2]))
-            columns.append(Column(name, views, options.show or choose_parts(views[0], options.parts)))
+            if options.show is not None:
+                parts = options.show
+            elif options.choose == "follow":
+                parts = choose_following(views, [one.rotation for one in turned], options.parts)
+            else:
+                parts = choose_parts(views[0], options.parts)
+            columns.append(Column(name, views, parts))
         draw_turned(picture, turned, columns, title=what)
     except ValueError as error:
         raise RunError(str(error)) from None
