@@ -1,4 +1,4 @@
-"""`roikit eval RUN`: COCO's metrics of a trained detector."""
+"""`roikit eval RUN`: COCO's, and for VOC data also VOC's, metrics of a trained detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roikit.train.trained import load_trained, new_file
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="roikit eval", description="COCO metrics of a trained detector on a data set.")
+    parser = Parser(prog="roikit eval", description="COCO's and VOC's metrics of a trained detector on a data set.")
     parser.add_argument("run", type=str, help="Run folder of roikit train.")
     parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
     parser.add_argument(
@@ -20,6 +20,9 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--batch", type=int | None, default=None, help="Images per forward pass; nothing: as in training."
+    )
+    parser.add_argument(
+        "--voc", type=bool | None, default=None, help="PASCAL VOC's AP50 too; nothing: where the data is a VOC folder."
     )
     parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
     parser.add_argument("--out", type=str | None, default=None, help="JSON file for the metrics; must not exist.")
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     from accelerate import Accelerator
 
     from roikit.data import open_dataset
-    from roikit.train.datasets import show_progress
+    from roikit.train.datasets import is_voc, show_progress
     from roikit.train.evaluation import evaluate
     from roikit.train.progress import Progress
     from roikit.train.table import print_metrics
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             batch=options.batch or config.data.eval_batch,
             workers=options.workers,
             tick=bar.update,
+            voc=is_voc(path) if options.voc is None else options.voc,
         )
     if metrics is not None:
         print_metrics(metrics, title=f"{path}, {split} split: ")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from roikit.data import DetectionDataset, open_dataset
+from roikit.data import DetectionDataset, open_dataset, voc
 
 from .config import TrainConfig
 from .errors import RunError
@@ -17,6 +18,11 @@ def show_progress(what: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done >= total else ""
         print(f"\r{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+
+def is_voc(path: str) -> bool:
+    """Whether it is a VOC folder, whose detections are measured in VOC's way too."""
+    return voc.is_voc(Path(path).expanduser())
 
 
 def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset, DetectionDataset, Callable]:

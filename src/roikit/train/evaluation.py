@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .metrics import coco_metrics, encode_masks
 from .stream import collate, to_device
+from .voc_metrics import voc_metrics
 
 
 class _Indexed(Dataset):
@@ -103,10 +104,12 @@ def evaluate(
     batch: int = 4,
     workers: int = 0,
     tick: Callable[[int], None] | None = None,
+    voc: bool = False,
 ) -> dict[str, Any] | None:
-    """COCO's metrics of a detector on a data set; arguments as for `detect`.
+    """COCO's metrics of a detector on a data set; arguments as for `detect`, and `voc`: with VOC's for the boxes.
 
-    Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one.
+    Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one. VOC's numbers
+    (`voc_metrics`) stand among those of the boxes.
     """
     start = time.perf_counter()
     predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
@@ -114,6 +117,11 @@ def evaluate(
         return None
     targets = [_target(dataset, index) for index in range(len(dataset))]
     metrics = coco_metrics(predictions, targets, dataset.categories)
+    if voc:
+        numbers, boxes = voc_metrics(predictions, targets, dataset.categories), metrics["bbox"]
+        for name, row in numbers.pop("per_class").items():
+            boxes["per_class"][name] |= row
+        boxes |= numbers
     return {**metrics, "images": len(dataset), "seconds": round(time.perf_counter() - start, 2)}
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from . import checkpoint
 from .build import build_model
 from .config import TrainConfig, total_steps
+from .datasets import is_voc
 from .errors import RunError
 from .evaluation import evaluate, quiet_worker
 from .log import Log, Window
@@ -87,7 +88,7 @@ class Training:
             weight_decay=optim.weight_decay,
             factors=optim.factors,
             decay_norms=optim.decay_norms,
-            offset_factor=optim.rate_of_offsets,
+            steering=optim.steering,
         )
         # copied before prepare, which ties the model's forward to this very object
         self.ema: AveragedModel | None = averaged(self.detector, optim.ema) if optim.ema else None
@@ -213,6 +214,7 @@ class Training:
                 batch=data.eval_batch,
                 workers=data.workers,
                 tick=bar.update,
+                voc=is_voc(data.path),
             )
 
     def run_steps(self, log: Log) -> None:

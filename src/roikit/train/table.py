@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
+VOC_COLUMNS = {"voc_ap50_07": "VOC07", "voc_ap50": "VOC"}  # where they were measured: AP50 by VOC's protocols
 
 
 def cell(value: float | None) -> str:
@@ -24,15 +25,17 @@ def print_metrics(metrics: dict[str, Any], *, title: str = "") -> None:
     names = {"bbox": "boxes", "segm": "masks"}
     for kind in (k for k in names if k in metrics):
         numbers = metrics[kind]
-        console.print(f"{title}{names[kind]}, COCO metrics in %", markup=False, highlight=False, soft_wrap=True)
+        voc = [name for name in VOC_COLUMNS if name in numbers]
+        also = " (VOC07, VOC: AP50 with 11 points, with all)" if voc else ""
+        console.print(f"{title}{names[kind]}, COCO metrics in %{also}", markup=False, highlight=False, soft_wrap=True)
         table = Table()
         table.add_column("class", no_wrap=True)
-        for column in COLUMNS:
+        for column in (*COLUMNS, *(VOC_COLUMNS[name] for name in voc)):
             table.add_column(column, justify="right", no_wrap=True)
         for name, row in numbers["per_class"].items():
-            table.add_row(name, *(cell(row[column]) for column in COLUMNS))
+            table.add_row(name, *(cell(row[column]) for column in (*COLUMNS, *voc)))
         table.add_section()
-        table.add_row("all", *(cell(numbers[column]) for column in COLUMNS), style="bold")
+        table.add_row("all", *(cell(numbers[column]) for column in (*COLUMNS, *voc)), style="bold")
         console.print(table)
 
 
