@@ -189,7 +189,7 @@ def test_its_layers_learn_slowly_under_adam():
 
     model = torch.nn.Sequential(LearnedRegionFeatures(3, embed_dim=8, geometry_dim=4), torch.nn.Linear(3, 3))
     given = {"weight_decay": 0.0, "factors": {}, "decay_norms": False}
-    rates = {g["lr"]: len(g["params"]) for g in parameter_groups(model, lr=1.0, offset_factor=0.01, **given)}
+    rates = {g["lr"]: len(g["params"]) for g in parameter_groups(model, lr=1.0, steering={"cells": 0.01}, **given)}
     assert rates == {0.01: 4, 1.0: 2}
 
 

@@ -23,13 +23,20 @@ class Moving(nn.Module):
 
 def test_layers_that_move_bins_have_a_rate_of_their_own():
     """AdamW's steps do not shrink with the gradient, which is what γ relies on."""
-    assert OptimConfig().rate_of_offsets == 0.01 and OptimConfig(name="sgd").rate_of_offsets == 1
-    assert OptimConfig(offset_factor=0.5).rate_of_offsets == 0.5
-    rates = {name: rate for name, (rate, _) in groups_of(Moving(), offset_factor=0.01).items()}
+    assert OptimConfig().steering == {"bins": 0.01, "cells": 0.3}
+    assert OptimConfig(name="sgd").steering == {"bins": 1, "cells": 1}
+    assert OptimConfig(offset_factor=0.5).steering == {"bins": 0.5, "cells": 0.5}
+    rates = {name: rate for name, (rate, _) in groups_of(Moving(), steering={"bins": 0.01}).items()}
     hidden, last = ("pool.both.0.weight", "pool.both.0.bias"), ("pool.both.2.weight", "pool.both.2.bias")
     assert rates == pytest.approx({"head.weight": 0.1, "head.bias": 0.1, **dict.fromkeys(hidden + last, 1e-3)})
-    both = groups_of(Moving(), offset_factor=0.01, factors={"both.0": 0.5})
+    both = groups_of(Moving(), steering={"bins": 0.01}, factors={"both.0": 0.5})
     assert both["pool.both.0.bias"][0] == pytest.approx(5e-4) and both["pool.both.2.bias"][0] == pytest.approx(1e-3)
+
+
+def test_a_layer_that_starts_at_zero_but_steers_nothing_learns_as_the_rest():
+    pool = roikit.RoIAttention(4, layers=1, heads=2)
+    assert not pool.layers[0].attention.write.weight.any()
+    assert {rate for rate, _ in groups_of(pool, steering={"bins": 0.01, "cells": 0.01}).values()} == {0.1}
 
 
 class Net(nn.Module):

@@ -95,7 +95,7 @@ class LearnedRegionFeatures(RegionExtractor):
         self.position = nn.Linear(2 * embed_dim, geometry_dim, bias=False) if geometry else None  # W^im
         self.appearance = nn.Conv2d(channels, self.parts, 1, bias=False) if appearance else None  # W^app
         for layer in self.children():
-            nn.init.normal_(steers(layer).weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.normal_(steers(layer, "cells").weight, std=0.01)  # type: ignore[arg-type]
 
     @property
     def parts(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..boxes import Scale
-from ..layers.init import starts_at_zero
+from ..layers.init import zero
 from ..layers.self_attention import SelfAttention, over_cells
 from ..ops.maps import Maps, as_maps
 from ..weights import RegionWeights, Separable
@@ -69,7 +69,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.attention = SelfAttention(channels, heads)
-        starts_at_zero(self.attention.write)
+        zero(self.attention.write)
 
     def forward(self, cells: Tensor) -> Tensor:
         return cells + self.attention(self.norm(cells))

@@ -1,27 +1,39 @@
-"""How layers start."""
+"""How layers start, and which of them an optimiser should slow."""
 
 from __future__ import annotations
 
+from typing import Literal, TypeVar
+
 from torch import nn
 
+Steers = Literal["bins", "cells"]
+Linear = TypeVar("Linear", nn.Linear, nn.Conv2d)
+Layer = TypeVar("Layer", bound=nn.Module)
 
-def starts_at_zero(layer: nn.Linear) -> nn.Linear:
-    """The layer with weight and bias 0: what it predicts has no effect until it is trained.
 
-    It is marked (``layer.starts_at_zero``), since what such layers predict is where bins lie: an optimiser whose steps
-    do not shrink with the gradient, such as Adam, has to take smaller ones there.
-    """
+def zero(layer: Linear) -> Linear:
+    """The layer with weight and bias 0: what it predicts has no effect until it is trained."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    layer.starts_at_zero = True  # type: ignore[assignment]
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def steers(layer: nn.Module) -> nn.Module:
-    """The layer, marked (``layer.steers``): a softmax of what it predicts decides where features are read.
+def starts_at_zero(layer: nn.Linear) -> nn.Linear:
+    """The layer with weight and bias 0, marked as one that moves bins."""
+    return steers(zero(layer), "bins")
 
-    Its inputs agree in sign over many units, as embeddings of coordinates do; steps that do not shrink with the
-    gradient (Adam's) add up over them and leave the softmax a single cell after a few steps.
+
+def steers(layer: Layer, what: Steers) -> Layer:
+    """The layer, marked (``layer.steers``): what it predicts decides where features are read.
+
+    An optimiser whose steps do not shrink with the gradient, such as Adam, has to take smaller ones there: its inputs
+    agree in sign over many units, as features and embeddings of coordinates do, and the steps add up over them.
+
+    Args:
+        layer: any.
+        what: "bins", which it moves, out of their region if it learns too fast; "cells", among which a softmax of what
+            it predicts chooses, a single one after a few steps if it learns too fast.
     """
-    layer.steers = True  # type: ignore[assignment]
+    layer.steers = what  # type: ignore[assignment]
     return layer

@@ -144,8 +144,8 @@ class OptimConfig:
     """Regular expression found in a parameter's name -> factor on its learning rate; 0 freezes it."""
 
     offset_factor: float | None = None
-    """Factor on the rate of the extractors' layers that decide where features are read (that move bins, or attend to
-    cells); nothing is 0.01 for adamw and 1 for sgd."""
+    """Factor on the rate of layers that decide where features are read; nothing is, for adamw, 0.01 where they move
+    bins and 0.3 where they attend to cells, and 1 for sgd."""
 
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
@@ -172,12 +172,12 @@ class OptimConfig:
     """Decay per step of a running average of the weights, which is then evaluated and saved; 0 is off."""
 
     @property
-    def rate_of_offsets(self) -> float:
-        """`offset_factor`, or what suits the optimiser. γ of deformable pooling makes the gradient small, and with it
-        SGD's step; a step of AdamW has one size whatever the gradient's, and at the full rate the bins fly off."""
-        if self.offset_factor is not None:
-            return self.offset_factor
-        return 0.01 if self.name == "adamw" else 1.0
+    def steering(self) -> dict[str, float]:
+        """Factors by what layers steer: `offset_factor`, or what suits the optimiser. γ of deformable pooling makes the
+        gradient small, and with it SGD's step; a step of AdamW has one size whatever the gradient's, and at the full
+        rate the bins fly off, and attention falls on a single cell."""
+        default = {"bins": 0.01, "cells": 0.3} if self.name == "adamw" else {"bins": 1.0, "cells": 1.0}
+        return default if self.offset_factor is None else dict.fromkeys(default, self.offset_factor)
 
 
 @dataclass

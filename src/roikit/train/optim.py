@@ -23,7 +23,7 @@ def parameter_groups(
     weight_decay: float,
     factors: Mapping[str, float],
     decay_norms: bool,
-    offset_factor: float = 1.0,
+    steering: Mapping[str, float] | None = None,
 ) -> list[dict]:
     """Parameter groups of equal learning rate and decay, in the order in which the model first names them.
 
@@ -34,8 +34,8 @@ def parameter_groups(
         factors: regular expression -> factor on the rate; a parameter takes the factors of every pattern found in its
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
-        offset_factor: factor on the rate of the extractors' layers that decide where features are read: those that
-            move bins, which start at zero, with the hidden layers before them; those whose softmax over the cells does.
+        steering: factor on the rate of layers that decide where features are read, by what they steer: "bins", which
+            they move (layers that start at zero, with the hidden layers before them), "cells", which they attend to.
 
     Raises:
         RunError: a pattern that matches no parameter (else a typing error would go unnoticed) or is none.
@@ -56,11 +56,11 @@ def parameter_groups(
         if isinstance(module, _NORMS)
         for own, _ in module.named_parameters(recurse=False)
     }
-    movers = {id(parameter) for parameter in _movers(model)}
+    kinds = {id(parameter): what for parameter, what in _steering(model)}
     used: set[str] = set()
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
-        factor = offset_factor if id(parameter) in movers else 1.0
+        factor = (steering or {}).get(kinds.get(id(parameter), ""), 1.0)
         for pattern, value in patterns:
             if pattern.search(name):
                 used.add(pattern.pattern)
@@ -83,16 +83,17 @@ def parameter_groups(
     return list(groups.values())
 
 
-def _movers(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters that decide where features are read: layers that steer, and the parts of an extractor that end in
-    a layer which starts at zero, with the hidden layers before it."""
+def _steering(model: nn.Module) -> Iterator[tuple[nn.Parameter, str]]:
+    """The parameters that decide where features are read, with what they steer: marked layers, and of the parts of an
+    extractor that end in a layer which moves bins, the hidden layers before it too."""
     for module in model.modules():
-        if getattr(module, "steers", False):
-            yield from module.parameters(recurse=False)
+        what = getattr(module, "steers", None)
+        if what is not None:
+            yield from ((parameter, what) for parameter in module.parameters(recurse=False))
         if isinstance(module, RegionExtractor):
             for part in module.children():
-                if any(getattr(layer, "starts_at_zero", False) for layer in part.modules()):
-                    yield from part.parameters()
+                if any(getattr(layer, "steers", None) == "bins" for layer in part.modules()):
+                    yield from ((parameter, "bins") for parameter in part.parameters())
 
 
 def make_optimizer(groups: list[dict], *, name: str, lr: float, momentum: float) -> torch.optim.Optimizer:
