@@ -83,7 +83,7 @@ class Rotation:
 
     def _turn(self) -> tuple[float, float]:
         angle = math.radians(self.degrees)
-        return math.cos(angle), math.sin(angle)
+        return round(math.cos(angle), 15), round(math.sin(angle), 15)  # a quarter turn is one: cos 90° is 0
 
 
 def _outline(mask: Tensor) -> Tensor | None:
