@@ -11,7 +11,7 @@ import torch
 
 import roikit
 
-PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations"]
+PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis"]
 
 
 def modules() -> list[str]:
