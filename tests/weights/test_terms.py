@@ -116,3 +116,23 @@ def test_terms_of_learned_region_features(rng, settings):
     other = extractor.weights(torch.rand(1, 4, 16, 16, generator=rng), BOXES, 0.25).terms()
     torch.testing.assert_close(terms["geometry"].dense(16, 16), other["geometry"].dense(16, 16), rtol=0, atol=0)
     assert not torch.equal(terms["all"].dense(16, 16), other["all"].dense(16, 16))
+
+
+def test_the_whole_of_sampled_weights(attention):
+    """All cells of the support: with samples outside, the map; without, the box that the samples lie in."""
+    whole = attention.whole()
+    height, width = 6, 7
+    seen = torch.zeros(2, height, width, dtype=torch.bool)
+    seen[0], seen[1] = True, True
+    seen[0, 4:], seen[1, :, 0] = False, False  # rows and columns left out by the logits
+    dense = whole.dense(height, width)
+    assert torch.equal(dense[:, 0] > 0, seen[:, None].expand(-1, 3, -1, -1))
+    everything = Attention(attention.rows, attention.cols, attention.rois, attention.grid, attention.bias)
+    assert torch.allclose(dense, everything.dense(height, width), atol=1e-14)
+    inside = Samples(torch.tensor([[1, 4, 2, 6, 2, 3, 0]] * 2))
+    inner = Attention(attention.rows, attention.cols, attention.rois, (1, 3), attention.bias, inside).whole()
+    read = inner.dense(height, width)[0, 0, 0] > 0
+    assert read.nonzero().amin(0).tolist() == [1, 2] and read.nonzero().amax(0).tolist() == [3, 5] and read.sum() == 12
+    assert everything.whole() is everything
+    align = roikit.RoIAlign(2).weights(torch.zeros(1, 1, 4, 4), [BOXES[:, 1:]], 1 / 16)
+    assert align.whole() is align

@@ -86,6 +86,8 @@ class Divergence:
 def divergences(model: nn.Module, dataset: Any, most: int = 100) -> Iterator[Divergence]:
     """Of the true boxes of a data set: what a detector's region features are made of there.
 
+    Weights of sampled cells are taken on all cells of their support: a grid of zeros would hide what they look at.
+
     Args:
         model: a detector that `region_weights_of` takes.
         dataset: a `roikit.data.DetectionDataset`; with masks for the second number.
@@ -104,7 +106,7 @@ def divergences(model: nn.Module, dataset: Any, most: int = 100) -> Iterator[Div
         if index != loaded:
             loaded, (image, target) = index, data[index]
         assert image is not None and target is not None
-        view = region_weights_of(model, image, target["boxes"][n])
+        view = region_weights_of(model, image, target["boxes"][n], whole=True)
         mask = target["masks"][n] if "masks" in target else None
         area = float(target["area"][n])
         size = SIZES[0] if area < SMALL else SIZES[1] if area < LARGE else SIZES[2]

@@ -86,7 +86,9 @@ def view_region(
     return RegionView(corners, dense[0], (float(y), float(x)), extractor.output_size, title or _named(extractor))
 
 
-def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "box") -> RegionView:
+def region_weights_of(
+    model: nn.Module, image: Tensor, box: Tensor, head: str = "box", *, whole: bool = False
+) -> RegionView:
     """What a detector reads for one box of an image: on the level it assigns the box to, with that level's features.
 
     Where the detector reads all levels (``aggregate`` "concat" or "sum"), the one that suits the box is shown.
@@ -97,6 +99,7 @@ def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = 
         image: ``Tensor[3, H, W]``, uint8 or floats in 0-1.
         box: ``Tensor[4]``, (x1, y1, x2, y2) in pixels of ``image``.
         head: "box", "mask" or "keypoint".
+        whole: where only some cells are read (sampled), the weights on all of them (`RegionWeights.whole`).
 
     Returns:
         A `RegionView` in pixels of ``image``: the detector's own resizing is undone.
@@ -106,10 +109,12 @@ def region_weights_of(model: nn.Module, image: Tensor, box: Tensor, head: str = 
     """
     with torch.no_grad():
         weights, view = _read(model, image, box, head)
-        return view(weights)
+        return view(weights.whole() if whole else weights)
 
 
-def region_terms_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "box") -> dict[str, RegionView]:
+def region_terms_of(
+    model: nn.Module, image: Tensor, box: Tensor, head: str = "box", *, whole: bool = False
+) -> dict[str, RegionView]:
     """What a detector would read for one box by each term of its weights alone, by the term's name, and last, as "all",
     what it reads. Weights of one term give "all" alone.
 
@@ -117,7 +122,8 @@ def region_terms_of(model: nn.Module, image: Tensor, box: Tensor, head: str = "b
     """
     with torch.no_grad():
         weights, view = _read(model, image, box, head)
-        return {name: view(term) for name, term in weights.terms().items()}
+        terms = (weights.whole() if whole else weights).terms()
+        return {name: view(term) for name, term in terms.items()}
 
 
 def _read(

@@ -38,6 +38,12 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
     parser.add_argument("--split", type=str | None, default=None, help="Split; nothing takes data.eval_split.")
+    parser.add_argument(
+        "--sampled",
+        type=bool,
+        default=False,
+        help="Where only some cells are read, show these alone; else the weights on all cells.",
+    )
     parser.add_argument("--out", type=str | None, default=None, help="PNG file; RUN/weights-NAME.png.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
@@ -87,7 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     for stage in (initial, final):
         model = stage.model.to(pick_device(options.cpu))
         try:
-            views.append([region_terms_of(model, regions.image, torch.tensor(box)) for box in regions.boxes])
+            boxes_of = map(torch.tensor, regions.boxes)
+            views.append([region_terms_of(model, regions.image, b, whole=not options.sampled) for b in boxes_of])
         except ValueError as error:  # an extractor that needs more than boxes
             raise RunError(f"{run.path}: its weights cannot be shown ({error})") from None
     draw_learned_weights(

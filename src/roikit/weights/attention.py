@@ -86,6 +86,10 @@ class Attention(RegionWeights):
             "all": self,
         }
 
+    def whole(self) -> Attention:
+        """The softmax over the whole support, of which ``samples`` are a part."""
+        return self if self.samples is None else dataclasses.replace(self, samples=self.samples.all())
+
     def _biases(self) -> list[Tensor]:
         return [] if self.bias is None else [self.bias] if isinstance(self.bias, Tensor) else list(self.bias)
 

@@ -27,3 +27,10 @@ class RegionWeights(ABC):
         Most kinds have one term: ``{"all": self}``.
         """
         return {"all": self}
+
+    def whole(self) -> RegionWeights:
+        """The same weights on every cell that they are defined on, where only some of them are read (sampled).
+
+        Most kinds read all of theirs: these weights themselves.
+        """
+        return self

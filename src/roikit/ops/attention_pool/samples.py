@@ -31,6 +31,15 @@ class Samples:
 
     table: Tensor
 
+    def all(self) -> Samples:
+        """Every cell of the support: steps of 1.
+
+        Example:
+            >>> Samples(torch.tensor([[1, 4, 2, 6, 2, 3, 3], [1, 4, 2, 6, 2, 3, 0]])).all().table[:, 4:].tolist()
+            [[1, 1, 1], [1, 1, 0]]
+        """
+        return Samples(torch.cat([self.table[:, :4], self.table[:, 4:].clamp(max=1)], 1))
+
     def inside(self, height: int, width: int) -> Tensor:
         """Ω^In on a map of height × width cells: bool ``Tensor[R, height, width]``."""
         return self._grids(height, width)[0]
