@@ -145,7 +145,7 @@ class OptimConfig:
 
     offset_factor: float | None = None
     """Factor on the rate of layers that decide where features are read; nothing is, for adamw, 0.01 where they move
-    bins and 0.3 where they attend to cells, and 1 for sgd."""
+    bins or a convolution's samples and 0.3 where they attend to cells, and for sgd 0.1 for the samples and 1."""
 
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
@@ -174,9 +174,11 @@ class OptimConfig:
     @property
     def steering(self) -> dict[str, float]:
         """Factors by what layers steer: `offset_factor`, or what suits the optimiser. γ of deformable pooling makes the
-        gradient small, and with it SGD's step; a step of AdamW has one size whatever the gradient's, and at the full
-        rate the bins fly off, and attention falls on a single cell."""
-        default = {"bins": 0.01, "cells": 0.3} if self.name == "adamw" else {"bins": 1.0, "cells": 1.0}
+        gradient small, and with it SGD's step (deformable convolution has no γ, but 0.1 in its paper); a step of AdamW
+        has one size whatever the gradient's, and at the full rate the bins fly off, and attention falls on a single
+        cell."""
+        adamw, sgd = {"bins": 0.01, "cells": 0.3, "samples": 0.01}, {"bins": 1.0, "cells": 1.0, "samples": 0.1}
+        default = adamw if self.name == "adamw" else sgd
         return default if self.offset_factor is None else dict.fromkeys(default, self.offset_factor)
 
 

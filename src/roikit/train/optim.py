@@ -35,7 +35,8 @@ def parameter_groups(
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
         steering: factor on the rate of layers that decide where features are read, by what they steer: "bins", which
-            they move (layers that start at zero, with the hidden layers before them), "cells", which they attend to.
+            they move (layers that start at zero, with the hidden layers before them), "cells", which they attend to,
+            "samples" of a deformable convolution.
 
     Raises:
         RunError: a pattern that matches no parameter (else a typing error would go unnoticed) or is none.
