@@ -53,7 +53,12 @@ import roikit
             r"iou_thresholds, .* have \[2, 3, 3\] entries: a cascade needs",
         ),
         (dict(kind="cascade", iou_thresholds=(0, 0.6, 0.7)), r"above 0 and at most 1: \(0, 0.6, 0.7\)"),
+        (
+            dict(kind="cascade", iou_thresholds=0.5),
+            "iou_thresholds must be a list with an entry for each stage, not 0.5",
+        ),
         (dict(kind="cascade", box_weights=[[10, 10, 5]] * 3), "box_weights must be four positive numbers"),
+        (dict(kind="cascade", box_weights=[1, 2, 3]), "box_weights must be four positive numbers"),
         (dict(kind="cascade", loss_weights=(1, 1, 0)), r"loss_weights must be positive: \(1, 1, 0\)"),
         (dict(kind="cascade", weights="coco"), "none of a Cascade R-CNN"),
         (dict(kind="cascade", extractor=roikit.PSRoIAlign(7)), "position-sensitive: .* roikit.detection.rfcn does"),

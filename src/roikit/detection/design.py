@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -19,6 +19,7 @@ from .pretrained import COCO_DETECTORS
 
 WEIGHTS = (None, "imagenet", "coco")
 NORMS = ("auto", "batch", "frozen")
+MASK_BINS = 14  # on each side of what the mask head reads, unless its extractor says otherwise
 Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn", "cascade_rcnn"]
 _STAGES = ("iou_thresholds", "box_weights", "loss_weights")  # one of each for every stage of a cascade
 # Arguments that a detector does not have.
@@ -73,8 +74,10 @@ class Design:
     backbone_options: Mapping[str, Any] | None = None
     built: Mapping[str, Any] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    mask_extractor: Extractors | None = None
+    mask_extractor: Extractors | Literal["shared"] | None = None
     mask_channels: int = 256
+    deformable: str | Sequence[str] = ()
+    modulated: bool = True
     class_specific_boxes: bool = False
     iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7)
     box_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15))
@@ -112,6 +115,8 @@ class Design:
         if self.kind == "cascade_rcnn":
             self._check_stages()
         _ = self.pooling, self.mask_pooling
+        if self.shared:
+            self._check_shared()
         if self.weights == "coco":
             self._check_coco()
 
@@ -153,10 +158,17 @@ class Design:
             return [self.pooling]
         return [self.pooling, *(self._plan("extractor", self.extractor, 7) for _ in self.iou_thresholds[1:])]
 
+    @property
+    def shared(self) -> bool:
+        """Whether the mask head pools with the layers of the box head's extractor."""
+        return isinstance(self.mask_extractor, str) and self.mask_extractor == "shared"
+
     @cached_property
     def mask_pooling(self) -> Pooling | None:
-        """How the mask head pools; ``None`` where there is none."""
-        return self._plan("mask_extractor", self.mask_extractor, 14, square=True) if self.kind == "mask_rcnn" else None
+        """How the mask head pools; ``None`` where there is none, or where its layers are the box head's."""
+        if self.kind != "mask_rcnn" or self.shared:
+            return None
+        return self._plan("mask_extractor", cast(Any, self.mask_extractor), MASK_BINS, square=True)
 
     def _plan(self, argument: str, given: Extractors | None, size: int, **settings: Any) -> Pooling:
         if given is None:
@@ -173,7 +185,23 @@ class Design:
             )
         return pooling
 
+    def _check_shared(self) -> None:
+        extractor: Any = self.pooling.each[0]
+        if not hasattr(extractor, "at"):
+            raise ValueError(
+                "mask_extractor='shared' pools masks with the layers of extractor, but those of a "
+                f"{type(extractor).__name__} serve one grid of bins, if it has any: give extractor as "
+                "roikit.ModulatedDeformRoIPool or roikit.DeformRoIPool, or another mask_extractor"
+            )
+        try:
+            extractor.at(MASK_BINS)
+        except ValueError as error:
+            raise ValueError(f"mask_extractor='shared': {error}") from None
+
     def _check_stages(self) -> None:
+        for name in _STAGES:
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise ValueError(f"{name} must be a list with an entry for each stage, not {getattr(self, name)!r}")
         counts = [len(getattr(self, name)) for name in _STAGES]
         if len(set(counts)) > 1 or not counts[0]:
             raise ValueError(
@@ -181,7 +209,7 @@ class Design:
             )
         if not all(0 < threshold <= 1 for threshold in self.iou_thresholds):
             raise ValueError(f"iou_thresholds must be above 0 and at most 1: {tuple(self.iou_thresholds)}")
-        if not all(len(four) == 4 and min(four) > 0 for four in self.box_weights):
+        if not all(isinstance(w, (list, tuple)) and len(w) == 4 and min(w) > 0 for w in self.box_weights):
             raise ValueError(f"box_weights must be four positive numbers (x, y, w, h) a stage: {self.box_weights}")
         if not all(weight > 0 for weight in self.loss_weights):
             raise ValueError(f"loss_weights must be positive: {tuple(self.loss_weights)}")
