@@ -95,12 +95,12 @@ def count(images: list[Any]) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any], source: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from roikit.analysis.complexity import HEIGHT, MEANING, ROIS, STEPS, WIDTH
+    from roikit.train.screen import wide
 
-    console = Console()
+    console = wide()
     note = (
         "paper: as printed. counted: the paper's order of operations, run under torch's flop counter. separable: this "
     )

@@ -12,12 +12,12 @@ def count(images: list[Any]) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any], source: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from roikit.analysis.complexity_sra import ROIS
+    from roikit.train.screen import wide
 
-    console = Console()
+    console = wide()
     table = Table(
         title=f"Tables 1, 4 and 5: parameters of Faster R-CNN R-50-FPN in millions; 10⁹ multiply-adds that {ROIS} RoIs "
         "add to RoI Align's",

@@ -83,8 +83,9 @@ def stages(run: RunFolder) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]
 
 
 def show(steps: dict[int, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from roikit.train.screen import wide
 
     table = Table(title="KL between parts (mean over ordered pairs), and KL of the mask from the largest weights")
     sizes = [size for size in ("all", "small", "medium", "large") if any(size in found for found in steps.values())]
@@ -95,4 +96,4 @@ def show(steps: dict[int, Any]) -> None:
     for step, found in sorted(steps.items()):
         values = [found.get(size, {}).get(key) for key in ("parts", "mask") for size in sizes]
         table.add_row(str(step), *("–" if value is None else f"{value:.3f}" for value in values))
-    Console().print(table)
+    wide().print(table)

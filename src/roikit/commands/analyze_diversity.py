@@ -70,10 +70,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show(found: dict[str, dict[str, Any]], source: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from roikit.analysis.diversity import LIMIT, PAPER
+    from roikit.train.screen import wide
 
     table = Table(
         title=f"Cosine between the weights of two parts of a region (SRA's Figure 7); {source}",
@@ -88,4 +88,4 @@ def show(found: dict[str, dict[str, Any]], source: str) -> None:
         table.add_row(row["run"], row["method"], *cells)
     table.add_section()
     table.add_row("paper, COCO", "SRA", "", f"{PAPER:.0%}", "", "")
-    Console().print(table)
+    wide().print(table)

@@ -70,10 +70,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def show(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[int]], source: str, draws: Any) -> None:
     """The table; ``groups`` are the places of rows whose mean is shown too."""
-    from rich.console import Console
     from rich.table import Table
 
     from roikit.analysis.invariance import PAPER, TRANSFORMS
+    from roikit.train.screen import wide
 
     def used(name: str, key: str = "objects") -> str:
         counts = sorted({row["found"][name][key] for row in rows})
@@ -110,7 +110,7 @@ def show(rows: Sequence[dict[str, Any]], groups: Sequence[Sequence[int]], source
         table.add_section()
     for method, printed in PAPER.items():
         table.add_row(f"paper: {method}", *(f"{printed[name]:.2f}" for name in TRANSFORMS), "")
-    Console().print(table)
+    wide().print(table)
 
 
 def named(row: dict[str, Any]) -> str:

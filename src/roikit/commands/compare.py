@@ -65,12 +65,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show(table: PaperTable, scale: str, found: Sequence[Result]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    from roikit.train.screen import wide
+
+    console = wide()
     console.print(f"{table.title}: boxes in %, on {scale}; in parentheses the paper's, on COCO", highlight=False)
     grid = Table(caption=table.about or None)
     grid.add_column("row")

@@ -15,13 +15,11 @@ def cell(value: float | None) -> str:
 
 def print_metrics(metrics: dict[str, Any], *, title: str = "") -> None:
     """One COCO-style table per kind (boxes, masks): a row per class and one for all, in percent."""
-    from rich.console import Console
     from rich.table import Table
 
-    # a pipe or a file has no width: wide enough that no number is folded
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    from .screen import wide
+
+    console = wide()
     names = {"bbox": "boxes", "segm": "masks"}
     for kind in (k for k in names if k in metrics):
         numbers = metrics[kind]
