@@ -176,7 +176,7 @@ def _check(turned: Sequence[Turned], columns: Sequence[Column]) -> None:
 
 def _heading(figure: Any, left: float, top: float, column: Column) -> None:
     """A method's name, shrunk to its column, and its parts in their colours."""
-    size = min(9.5, 9.5 * SIDE * 72 / text_width(column.name, 10.5))
+    size = min(9.5, 9.5 * SIDE * 72 / text_width(column.name, 11.4))
     write(figure, left, top, column.name, size, weight="bold")
     write(figure, left, top + 0.22, "part", 8, color=QUIET)
     across = left + 0.29
