@@ -1,5 +1,6 @@
 """Two-stage detectors on torchvision's RPN and heads, with timm backbones and any region extractor."""
 
+from .mimicking import mimic
 from .models import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
 
-__all__ = ["cascade_rcnn", "faster_rcnn", "mask_rcnn", "rfcn"]
+__all__ = ["cascade_rcnn", "faster_rcnn", "mask_rcnn", "mimic", "rfcn"]
