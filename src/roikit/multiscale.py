@@ -95,6 +95,28 @@ class MultiScale(nn.Module):
         each = self._each
         return each[level if len(each) > 1 else 0]
 
+    def at(self, output_size: int | Sequence[int]) -> MultiScale:
+        """Another one on the same levels for another grid of bins, with the same layers (not copies of them).
+
+        Raises:
+            ValueError: the extractors' layers serve one grid only, or not this one.
+        """
+        for one in self._each:
+            if not hasattr(one, "at"):
+                raise ValueError(
+                    f"a {type(one).__name__} serves one grid of bins; roikit.DeformRoIPool and "
+                    "roikit.ModulatedDeformRoIPool lend their layers to others"
+                )
+        each: list[Any] = [one.at(output_size) for one in self._each]  # type: ignore[operator]
+        return MultiScale(
+            each[0] if isinstance(self.extractor, RegionExtractor) else each,
+            self.featmap_names,
+            self.strides,
+            aggregate=self.aggregate,
+            canonical_scale=self.canonical_scale,
+            canonical_level=self.canonical_level,
+        ).train(self.training)
+
     @property
     def output_size(self) -> tuple[int, int]:
         return self._each[0].output_size

@@ -188,6 +188,7 @@ VARIANTS = [
     Variant(DeformRoIPool, {"sampling_ratio": 0, "expand": 2.0}),
     Variant(ModulatedDeformRoIPool, {"hidden": 16}, sums_to_one=False),
     Variant(ModulatedDeformRoIPool, {"hidden": 16, "pack": "separate"}, sums_to_one=False),
+    Variant(ModulatedDeformRoIPool, {"hidden": 16, "part_size": 1}, sums_to_one=False),
     Variant(PartDeformRoIPool, {"reach": 1}, sums_to_one=False, bounded=False),
     Variant(PSRoIPool),
     Variant(PSRoIAlign),

@@ -233,6 +233,33 @@ def modulated_pooling_with_factors_of_one_is_the_first_version(x, rng):
     close(second(x, boxes, SCALE), first(x, boxes, SCALE))
 
 
+def bins_move_and_fade_with_the_part_they_lie_in(x, rng):
+    """Bin (i, j) of 6 × 4 as part (i // 2, j // 2) of 3 × 2; ``at`` is the same with the layers of a 3 × 2 grid."""
+    boxes = rois(rng)
+    of_parts = torch.randn(3, 3, 2, generator=rng, dtype=torch.float64)
+    of_bins = torch.stack([of_parts[:, i // 2, j // 2] for i in range(6) for j in range(4)], 1)
+    single = ModulatedDeformRoIPool(5, (6, 4), hidden=8).double()
+    coarse = ModulatedDeformRoIPool(5, (3, 2), hidden=8).double()
+    by_parts = ModulatedDeformRoIPool(5, (6, 4), hidden=8, part_size=(3, 2)).double()
+    with torch.no_grad():
+        single.both[-1].bias.copy_(of_bins.flatten())
+        coarse.both[-1].bias.copy_(of_parts.flatten())
+        by_parts.both[-1].bias.copy_(of_parts.flatten())
+    expected = single(x, boxes, SCALE)
+    close(by_parts(x, boxes, SCALE), expected)
+    close(coarse.at((6, 4))(x, boxes, SCALE), expected)
+    assert torch.equal(coarse.at((6, 4)).at((3, 2))(x, boxes, SCALE), coarse(x, boxes, SCALE))
+    assert by_parts.weights(x, boxes, SCALE).offset.shape == (12, 2, 6, 4)
+
+
+def parts_are_told_from_features_at_their_own_grid(x, rng):
+    """With layers that are not zero: what 3 × 2 parts do is what the 3 × 2 grid's own bins do."""
+    boxes, fine = rois(rng), DeformRoIPool(5, (6, 4), part_size=(3, 2)).double()
+    torch.nn.init.normal_(fine.offset.weight)
+    offset = fine.weights(x, boxes, SCALE).offset
+    assert torch.equal(offset[:, :, ::2, ::2], fine.at((3, 2)).weights(x, boxes, SCALE).offset)
+
+
 def parts_that_cannot_or_will_not_move_are_average_pooling(x, rng):
     boxes = rois(rng)
     expected = RoIPool(3, "average")(x, boxes, SCALE)
@@ -309,10 +336,15 @@ CASES = {
     CenterPool: [the_centre_is_align_with_one_sample, the_nearest_centre_is_the_cell_it_lies_in],
     SpatialPyramidPool: [a_pyramid_is_its_grids_side_by_side, average_of_the_whole_image_is_global_average_pooling],
     MaskedRoIPool: [a_mask_of_ones_changes_nothing_and_of_zeros_gives_nothing],
-    DeformRoIPool: [untrained_deformable_pooling_is_align, equal_offsets_move_the_roi],
+    DeformRoIPool: [
+        untrained_deformable_pooling_is_align,
+        equal_offsets_move_the_roi,
+        parts_are_told_from_features_at_their_own_grid,
+    ],
     ModulatedDeformRoIPool: [
         untrained_modulated_pooling_is_half_of_align,
         modulated_pooling_with_factors_of_one_is_the_first_version,
+        bins_move_and_fade_with_the_part_they_lie_in,
     ],
     PartDeformRoIPool: [parts_that_cannot_or_will_not_move_are_average_pooling],
     PSRoIAlign: [position_sensitive_align_of_equal_maps_is_align],

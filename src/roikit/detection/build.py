@@ -11,9 +11,10 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.roi_heads import RoIHeads
 
+from ..layers import make_deformable
 from .backbones import Body, build_body, freeze
 from .cascade import CascadeHeads, OneBoxPredictor
-from .design import Design
+from .design import MASK_BINS, Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS, Neck
 from .position_sensitive import PositionSensitiveNeck, SplitVotes, Vote
@@ -52,6 +53,10 @@ def build(design: Design) -> Any:
     model.register_forward_pre_hook(CheckTargets(design.num_classes, design.kind == "mask_rcnn"), with_kwargs=True)
     if coco is not None:
         load_coco(model, coco, design.num_classes)
+    if design.deformable:  # last: weights are those of convolutions, and new layers learn whatever is frozen
+        make_deformable(body.net, design.deformable, design.modulated)
+        stages = [design.deformable] if isinstance(design.deformable, str) else list(design.deformable)
+        build_info |= {"deformable": stages, "modulated": design.modulated}
     loaded = {"weights": design.built["weights"]} if design.built else {}
     model.build_info = build_info | {"aligned": design.aligned} | loaded
     return model
@@ -65,10 +70,10 @@ def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
         "box_head": TwoMLPHead(pool.out_channels(design.channels) * height * width, design.fc_dim),
         "box_predictor": FullBoxPredictor(design.fc_dim, design.num_classes),
     }
-    if design.mask_pooling is None:
+    if design.kind != "mask_rcnn":
         model = FasterRCNN(neck, **settings | design.settings)
     else:
-        mask_pool = design.mask_pooling.on(neck)
+        mask_pool = pool.at(MASK_BINS) if design.mask_pooling is None else design.mask_pooling.on(neck)
         settings["mask_head"] = MaskRCNNHeads(mask_pool.out_channels(design.channels), [design.mask_channels] * 4, 1)
         settings["mask_predictor"] = FullMaskPredictor(design.mask_channels, design.mask_channels, design.num_classes)
         model = MaskRCNN(neck, **settings | design.settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
@@ -28,6 +28,8 @@ def faster_rcnn(
     norm: str = "auto",
     trainable_layers: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
+    deformable: str | Sequence[str] = (),
+    modulated: bool = True,
     built: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> FasterRCNN:
@@ -62,6 +64,10 @@ def faster_rcnn(
         trainable_layers: how many of the backbone's layers learn, counted from the end as torchvision does: 5 is all,
             3 (the default with weights) freezes the stem and the first stage.
         backbone_options: further arguments for ``timm.create_model``.
+        deformable: stages of the backbone whose 3×3 convolutions become deformable once its weights are loaded, such as
+            ``("layer2", "layer3", "layer4")``, conv3 to conv5 of a ResNet; see ``roikit.layers.make_deformable``. Their
+            offsets learn even in frozen stages.
+        modulated: of these: the second version, or the first.
         built: the ``build_info`` of a model whose state dict this one will load. ``weights``, ``norm`` and
             ``trainable_layers`` are then as they came out there, and nothing is fetched.
         settings: torchvision's own: ``min_size``, ``max_size``, ``image_mean``, ``rpn_*``, ``box_*``, …
@@ -91,6 +97,8 @@ def faster_rcnn(
         "norm": norm,
         "trainable_layers": trainable_layers,
         "backbone_options": backbone_options,
+        "deformable": deformable,
+        "modulated": modulated,
         "built": built,
     }
     own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
@@ -103,7 +111,7 @@ def mask_rcnn(
     extractor: Extractors | None = None,
     num_classes: int = 91,
     *,
-    mask_extractor: Extractors | None = None,
+    mask_extractor: Extractors | Literal["shared"] | None = None,
     mask_channels: int = 256,
     **options: Any,
 ) -> MaskRCNN:
@@ -112,7 +120,8 @@ def mask_rcnn(
     Args:
         backbone, neck, extractor, num_classes: as in :func:`faster_rcnn`.
         mask_extractor: the region extractor of the mask branch, default ``RoIAlign(14, sampling_ratio=2)``. Its output
-            is square; the mask has twice its side. ``aggregate`` and ``extractor_per_level`` are for both.
+            is square; the mask has twice its side. ``aggregate`` and ``extractor_per_level`` are for both. "shared": 14
+            × 14 bins that move with the 7 × 7 of a deformable ``extractor``, by the same layers.
         mask_channels: channels of the mask branch's convolutions.
         options: the other arguments of :func:`faster_rcnn`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from ..boxes import Rois, Scale
 from ..layers.init import starts_at_zero
 from ..ops import geometry
+from ..ops.functional import pair
 from ..ops.maps import Maps, as_maps
 from ..weights import Separable, ShiftedBins
 from .base import Boxes, RegionExtractor
+
+Pool = TypeVar("Pool", bound="DeformRoIPool")
 
 
 class DeformRoIPool(RegionExtractor):
@@ -29,6 +32,8 @@ class DeformRoIPool(RegionExtractor):
         sampling_ratio: samples per bin and axis; ≤ 0 takes ⌈bin size in cells⌉ of them.
         gamma: γ.
         expand: area factor of the RoI.
+        part_size: the grid of parts that move, each of h / part height × w / part width bins; ``None``: every bin by
+            itself.
 
     Example:
         >>> import torch, roikit
@@ -49,10 +54,17 @@ class DeformRoIPool(RegionExtractor):
         sampling_ratio: int = 2,
         gamma: float = 0.1,
         expand: float = 1.0,
+        part_size: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(output_size, expand)
         if channels < 1:
             raise ValueError(f"channels is the number of channels of the feature maps, not {channels}")
+        self.part_size = self.output_size if part_size is None else pair(part_size)
+        if any(part < 1 or bins % part for bins, part in zip(self.output_size, self.part_size, strict=True)):
+            raise ValueError(
+                f"part_size {self.part_size} must divide output_size {self.output_size}: a part is as many whole bins "
+                "as every other"
+            )
         self.channels = channels
         self.sampling_ratio = sampling_ratio
         self.gamma = gamma
@@ -60,7 +72,29 @@ class DeformRoIPool(RegionExtractor):
 
     @property
     def parts(self) -> int:
-        return self.output_size[0] * self.output_size[1]
+        return self.part_size[0] * self.part_size[1]
+
+    def at(self: Pool, output_size: int | Sequence[int]) -> Pool:
+        """An extractor with the same layers, not copies, for another grid, whose bins move with the part they lie in.
+
+        A mask head's 14 × 14 bins so follow the box head's 7 × 7 (Deformable ConvNets v2 counts one set of layers).
+
+        Args:
+            output_size: a multiple of ``part_size``.
+
+        Example:
+            >>> import roikit
+            >>> pool = roikit.DeformRoIPool(8)
+            >>> finer = pool.at(14)
+            >>> finer.output_size, finer.part_size, finer.offset is pool.offset
+            ((14, 14), (7, 7), True)
+        """
+        with torch.device("meta"):  # its own layers are not kept: neither memory nor random numbers are spent on them
+            own: dict[str, Any] = {**self.settings(), "expand": self.expand, "part_size": self.part_size}
+            other = type(self)(output_size=output_size, **own)
+        for name, layer in self.named_children():
+            setattr(other, name, layer)
+        return other.train(self.training)
 
     def make_layers(self, inputs: int) -> None:
         self.offset: nn.Module = starts_at_zero(nn.Linear(inputs, 2 * self.parts))
@@ -73,7 +107,9 @@ class DeformRoIPool(RegionExtractor):
         rois, cells = self.locate(features, boxes, spatial_scale)
         box = geometry.corners(cells, 0.5)
         offset, amplitude = self.predict(self._regular(box, rois, features))
-        offset = offset.to(cells.dtype).unflatten(1, (2, *self.output_size))
+        offset = self._of_bins(offset.to(cells.dtype).unflatten(1, (2, *self.part_size)))
+        if amplitude is not None:
+            amplitude = self._of_bins(amplitude.unflatten(1, (1, *self.part_size))).flatten(1)
         shift = self.gamma * torch.stack([box[1], box[3]], 1)[..., None, None] * offset
         rows, cols = geometry.bins(box, self.output_size, "hat", self.sampling_ratio, shift)
         return ShiftedBins(rows, cols, rois, self.output_size, amplitude, offset=offset)
@@ -81,11 +117,20 @@ class DeformRoIPool(RegionExtractor):
     def _regular(self, box: geometry.Geometry, rois: Rois, features: Maps) -> Tensor:
         """The RoIs' RoI Align features, flat, in the layers' own precision."""
         self.check_channels(as_maps(features))
-        axes = geometry.axes(box, self.output_size, "hat", self.sampling_ratio)
+        axes = geometry.axes(box, self.part_size, "hat", self.sampling_ratio)
         return Separable(*axes, rois).pool(features).flatten(1).to(next(self.parameters()).dtype)
 
+    def _of_bins(self, of_parts: Tensor) -> Tensor:
+        """``Tensor[R, N, h, w]``, bins, from one of parts."""
+        if self.part_size == self.output_size:
+            return of_parts
+        down, across = (bins // part for bins, part in zip(self.output_size, self.part_size, strict=True))
+        wide = of_parts[:, :, :, None, :, None].expand(-1, -1, -1, down, -1, across)
+        return wide.flatten(4, 5).flatten(2, 3)
+
     def settings(self) -> dict[str, object]:
-        return {"channels": self.channels, "sampling_ratio": self.sampling_ratio, "gamma": self.gamma}
+        parts = {} if self.part_size == self.output_size else {"part_size": self.part_size}
+        return {"channels": self.channels, "sampling_ratio": self.sampling_ratio, "gamma": self.gamma, **parts}
 
 
 class ModulatedDeformRoIPool(DeformRoIPool):
@@ -96,7 +141,7 @@ class ModulatedDeformRoIPool(DeformRoIPool):
     them at zero; a hidden layer of zeros would have no gradient.)
 
     Args:
-        channels, output_size, sampling_ratio, gamma, expand: as ``DeformRoIPool``.
+        channels, output_size, sampling_ratio, gamma, expand, part_size: as ``DeformRoIPool``.
         pack: "shared": hidden - 3K, as in the paper; "separate": hidden - hidden - 2K for the offsets and hidden - K
             for the factors, as in the comparison of the SRA paper.
         hidden: width of the hidden layers.
@@ -121,13 +166,14 @@ class ModulatedDeformRoIPool(DeformRoIPool):
         sampling_ratio: int = 2,
         gamma: float = 0.1,
         expand: float = 1.0,
+        part_size: int | Sequence[int] | None = None,
     ) -> None:
         if pack not in ("shared", "separate"):
             raise ValueError(f'pack must be "shared" or "separate", not {pack!r}')
         if hidden < 1:
             raise ValueError(f"hidden is the width of the hidden layers, not {hidden}")
         self._pack, self._hidden = pack, hidden
-        super().__init__(channels, output_size, sampling_ratio, gamma, expand)
+        super().__init__(channels, output_size, sampling_ratio, gamma, expand, part_size)
 
     def make_layers(self, inputs: int) -> None:
         k, hidden = self.parts, self._hidden

@@ -43,6 +43,8 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         "aspect_ratios": model.aspect_ratios,
         "weights": model.weights,
         "norm": model.norm,
+        "deformable": model.deformable,
+        "modulated": model.modulated,
         "min_size": model.min_size,
         "max_size": model.max_size,
         "rpn_pre_nms_top_n_train": model.proposals_train,

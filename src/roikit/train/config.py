@@ -91,6 +91,12 @@ class ModelConfig:
     """Pretrained: timm's ImageNet weights of the backbone, or torchvision's COCO detector; nothing is from scratch."""
 
     norm: Literal["auto", "batch", "frozen"] = "auto"
+    deformable: list[str] = field(default_factory=list)
+    """Stages of the backbone whose 3×3 convolutions are deformable, such as [layer2, layer3, layer4] of a ResNet."""
+
+    modulated: bool = True
+    """Deformable convolutions of the second version, which also fade what they read, or of the first."""
+
     """Batch norm of the backbone: learning, frozen, or frozen with pretrained weights."""
 
     min_size: int = 128
@@ -193,8 +199,9 @@ class TrainConfig:
     """The region feature extractor of the boxes: a class name, its arguments as --extractor.NAME VALUE. A
     position-sensitive one makes the detector an R-FCN."""
 
-    mask_extractor: RegionExtractor | None = None
-    """The region feature extractor of the masks; nothing means the detector's own choice."""
+    mask_extractor: RegionExtractor | Literal["shared"] | None = None
+    """The region feature extractor of the masks; nothing means the detector's own choice, "shared" the layers of a
+    deformable one of the boxes."""
 
     optim: OptimConfig = field(default_factory=OptimConfig)
 

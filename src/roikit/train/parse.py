@@ -43,6 +43,8 @@ class Parser(ArgumentParser):
 def _one_line(message: str) -> str:
     text = " ".join(part.strip() for part in message.splitlines() if part.strip())
     text = re.sub(r'^Parser key "([^"]*)":', r"\1:", text)
+    # of several types that a value may have, the class of an extractor is the one that was meant
+    text = re.sub(r"Does not validate against any .*RegionExtractor.* Errors: - (.*?) - Expected a .*", r"\1", text)
     if "Expected a dot import path" in text:
         text = text.replace("Expected a dot import path string: ", "")
         text += f" is no known class; known: {', '.join(extractor_names())}"
@@ -90,7 +92,7 @@ def _maker(extractor: type[RegionExtractor], **arguments: Any) -> Any:
 
 def _try_out(make: Any) -> None:
     """Make one without layers at once, so that a wrong argument is known before the data is read."""
-    if make is not None and "channels" not in inspect.signature(make).parameters:
+    if callable(make) and "channels" not in inspect.signature(make).parameters:
         make()
 
 
