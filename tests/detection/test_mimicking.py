@@ -114,7 +114,8 @@ def test_regions_by_hand(tiny, regions, chosen):
     assert losses["loss_mimic"] > 0 and losses["loss_mimic_classifier"] > 0
     (batch,), (crops,) = backbone.inputs
     expected = torch.stack([cut(batch[0], SAMPLED[r], 96) for r in chosen])
-    torch.testing.assert_close(crops, expected, rtol=0, atol=1e-5)
+    # float32 tells places near 60 px to 4e-6 px, and normalised pixels differ by up to 5 from one to the next
+    torch.testing.assert_close(crops, expected, rtol=0, atol=1e-4)
 
 
 def test_neither_object_nor_background_is_drawn(tiny):

@@ -13,11 +13,12 @@ from roikit.train.runfolder import RunFolder, next_folder
 
 DESCRIPTION = """Train a two-stage detector with a chosen region feature extractor, evaluate it and draw what it found.
 Without arguments: the easy level of Shapes, a set drawn by this package, a few minutes on two CPU cores.
---data PATH is short for --data.path PATH."""
+--data PATH is short for --data.path PATH, --mimic fg for --mimic.regions fg."""
+SHORT = {"--data": "--data.path", "--mimic": "--mimic.regions"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    arguments = ["--data.path" + a[6:] if a == "--data" or a.startswith("--data=") else a for a in arguments]
+    arguments = [_long(argument) for argument in arguments]
     if {"-h", "--help"} & set(arguments) or any(a.startswith("--print_config") for a in arguments):
         arguments = checked(arguments)
         parser = make_parser(description=DESCRIPTION)
@@ -42,6 +43,12 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         if accelerator.num_processes > 1 and sys.exc_info()[0] is None:
             accelerator.end_training()
+
+
+def _long(argument: str) -> str:
+    """The flag that a short one stands for; everything else as it is."""
+    name, equals, value = argument.partition("=")
+    return SHORT.get(name, name) + equals + value
 
 
 def _resume(arguments: Sequence[str]) -> str | None:

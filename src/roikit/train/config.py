@@ -13,6 +13,7 @@ from roikit.extractors import RoIAlign
 from roikit.extractors.base import RegionExtractor
 
 from .errors import RunError
+from .mimic import MimicConfig
 
 
 @dataclass
@@ -90,13 +91,13 @@ class ModelConfig:
     weights: Literal["imagenet", "coco"] | None = None
     """Pretrained: timm's ImageNet weights of the backbone, or torchvision's COCO detector; nothing is from scratch."""
 
-    norm: Literal["auto", "batch", "frozen"] = "auto"
     deformable: list[str] = field(default_factory=list)
     """Stages of the backbone whose 3×3 convolutions are deformable, such as [layer2, layer3, layer4] of a ResNet."""
 
     modulated: bool = True
     """Deformable convolutions of the second version, which also fade what they read, or of the first."""
 
+    norm: Literal["auto", "batch", "frozen"] = "auto"
     """Batch norm of the backbone: learning, frozen, or frozen with pretrained weights."""
 
     min_size: int = 128
@@ -204,6 +205,7 @@ class TrainConfig:
     deformable one of the boxes."""
 
     optim: OptimConfig = field(default_factory=OptimConfig)
+    mimic: MimicConfig = field(default_factory=MimicConfig)
 
     out: str | None = None
     """Run folder; must be new or empty. Nothing makes runs/DATA-1, runs/DATA-2, ..."""
@@ -265,6 +267,9 @@ def validate(config: TrainConfig) -> None:
             "fractions of the training, above 0 and up to 1",
         ),
         ("optim.ema", 0 <= optim.ema < 1, "at least 0 and below 1"),
+        ("mimic.rois", config.mimic.rois >= 1, "at least 1"),
+        ("mimic.weight", config.mimic.weight >= 0, "0 or more"),
+        ("mimic.size", config.mimic.size >= 1, "at least 1"),
         ("seed", config.seed >= 0, "0 or more"),
         ("log_every", config.log_every >= 1, "at least 1"),
         ("save_every", config.save_every >= 1, "at least 1"),

@@ -24,6 +24,7 @@ from .datasets import is_voc
 from .errors import RunError
 from .evaluation import evaluate, quiet_worker
 from .log import Log, Window
+from .mimic import mimicking
 from .optim import averaged, make_optimizer, parameter_groups
 from .parse import changes
 from .progress import Progress
@@ -81,19 +82,17 @@ class Training:
         set_seed(config.seed)
         built = state["built"] if state else None
         self.detector: nn.Module = build_model(config, len(train_set.categories), built).to(accelerator.device)
-        self.samplers = Samplers(self.detector)
-        groups = parameter_groups(
-            self.detector,
-            lr=optim.lr,
-            weight_decay=optim.weight_decay,
-            factors=optim.factors,
-            decay_norms=optim.decay_norms,
-            steering=optim.steering,
-        )
+        self.mimicking = mimicking(self.detector, config.mimic)
+        self.samplers = Samplers(self.detector, self.mimicking)
+        common: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay, "decay_norms": optim.decay_norms}
+        groups = parameter_groups(self.detector, factors=optim.factors, steering=optim.steering, **common)
+        if self.mimicking is not None:
+            groups += parameter_groups(self.mimicking.classifier, factors={}, **common)
         # copied before prepare, which ties the model's forward to this very object
         self.ema: AveragedModel | None = averaged(self.detector, optim.ema) if optim.ema else None
         optimizer = make_optimizer(groups, name=optim.name, lr=optim.lr, momentum=optim.momentum)
-        self.model, self.optimizer = accelerator.prepare(self.detector, optimizer)
+        trained = self.detector if self.mimicking is None else self.mimicking
+        self.model, self.optimizer = accelerator.prepare(trained, optimizer)
         self.step, self.seconds, self.window = 0, 0.0, Window()
         self._random: dict[str, Any] | None = None
         set_seed(config.seed + 1, device_specific=True)
@@ -113,6 +112,8 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
+            if self.mimicking is not None:
+                self.mimicking.classifier.load_state_dict(state["mimic"])
             if self.accelerator.scaler is not None and state["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
@@ -135,6 +136,7 @@ class Training:
                     "built": self.detector.build_info,
                     "model": self.detector.state_dict(),
                     "ema": self.ema.state_dict() if self.ema is not None else None,
+                    "mimic": self.mimicking.classifier.state_dict() if self.mimicking is not None else None,
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
                     "random": states,

@@ -60,19 +60,23 @@ class SeededSampler:
 
 
 class Samplers:
-    """The two samplers of a torchvision R-CNN replaced by seeded ones.
+    """The two samplers of a torchvision R-CNN replaced by seeded ones, and that of feature mimicking.
 
     Args:
         model: a model with torchvision's `rpn.fg_bg_sampler` and `roi_heads.fg_bg_sampler`; changed in place.
+        mimicking: `roikit.detection.mimic` of it, if it trains with that; changed too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, mimicking: nn.Module | None = None) -> None:
         self.anchors, self.proposals = (_replace(model.rpn), _replace(model.roi_heads))
+        self.mimicked = None if mimicking is None else _replace(mimicking)
 
     def reseed(self, seeds: Sequence[int]) -> None:
         """One seed per image of the coming forward pass."""
         self.anchors.reseed([mix(seed, 1) for seed in seeds])
         self.proposals.reseed([mix(seed, 2) for seed in seeds])
+        if self.mimicked is not None:
+            self.mimicked.reseed([mix(seed, 3) for seed in seeds])
 
     def counts(self) -> dict[str, int]:
         """What each loss of the last forward pass was averaged over (in a cascade the stages share their samples)."""
@@ -82,6 +86,7 @@ class Samplers:
             "loss_classifier": self.proposals.total,
             "loss_box_reg": self.proposals.total,
             "loss_mask": self.proposals.positives,
+            **({} if self.mimicked is None else {"loss_mimic_classifier": self.mimicked.total}),
         }
 
     def balance(self, losses: dict[str, Tensor], accelerator) -> dict[str, Tensor]:
