@@ -157,6 +157,7 @@ def test_what_is_drawn(run, monkeypatch):
     for given in ("2", "003.png", "val/003.png", str(file)):
         assert main(["analyze", "weights", str(run), given, "--cpu=true"]) == 0
     assert main(["analyze", "weights", str(run), "2", "--box", "1", "2", "30", "40", "--cpu=true"]) == 0
+    assert main(["analyze", "weights", str(run), "2", "--sampled=true", "--cpu=true"]) == 0
     opened = RunFolder.open(run)
     config, _ = read(opened.config)
     last = last_stage(opened, config, lambda: 2)
@@ -168,11 +169,14 @@ def test_what_is_drawn(run, monkeypatch):
             assert before.box == after["all"].box == (x, y, x + w, y + h)
             assert title.startswith(f"{tiny_run.CATEGORIES[one['category_id'] - 1]}: ({x}, {y}) to ")
             box = torch.tensor(before.box)
-            assert torch.equal(before.weights, region_weights_of(first.model, image, box).weights)
-            assert torch.equal(after["all"].weights, region_weights_of(last.model, image, box).weights)
+            assert torch.equal(before.weights, region_weights_of(first.model, image, box, whole=True).weights)
+            assert torch.equal(after["all"].weights, region_weights_of(last.model, image, box, whole=True).weights)
             assert list(after) == ["geometry", "appearance", "all"]
             assert not torch.equal(before.weights, after["all"].weights)
     assert [view.box for view in drawn[4][2]] == [(1, 2, 30, 40)]
+    for before, sampled in zip(drawn[0][2], drawn[5][2], strict=True):  # on all cells, and on some of them alone
+        assert torch.equal(sampled.weights, region_weights_of(first.model, image, torch.tensor(before.box)).weights)
+        assert before.weights.all() and not sampled.weights.all()
 
 
 def test_wrong_arguments(run, capsys, tmp_path):
