@@ -13,6 +13,10 @@ ANALYSES = {
     "diversity": ("roikit.commands.analyze_diversity", "how different the parts of a region are, runs side by side"),
     "invariance": ("roikit.commands.analyze_invariance", "how little features change when the object is transformed"),
     "masks": ("roikit.commands.analyze_masks", "where the parts of a region lie while its object turns"),
+    "receptive-field": ("roikit.commands.analyze_receptive_field", "which pixels of an image a node responds to"),
+    "saliency": ("roikit.commands.analyze_saliency", "the smallest part of an image that gives a node's response"),
+    "sampling-locations": ("roikit.commands.analyze_sampling_locations", "which places of an image a node reads"),
+    "spatial-support": ("roikit.commands.analyze_spatial_support", "the three kinds of spatial support together"),
     "weights": ("roikit.commands.analyze_weights", "where features of regions come from, before and after training"),
 }
 

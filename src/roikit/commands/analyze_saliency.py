@@ -1,0 +1,47 @@
+"""`roikit analyze saliency RUN ... IMAGE`: the smallest region of an image that gives a node's response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from roikit.train.errors import RunError
+from roikit.train.parse import Parser
+
+from .spatial_support import draw, make_parser, region_kind
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("--bound", type=float, default=0.1, help="Largest error of the response.")
+    parser.add_argument(
+        "--measure",
+        type=Literal["cosine", "size"],
+        default="cosine",
+        help="The error: 1 - cosine between the responses, or the size of their difference by that of the response.",
+    )
+    parser.add_argument("--blocks", type=int, default=16, help="Blocks along the longer side of the image.")
+    parser.add_argument("--batch", type=int, default=8, help="Masked images at a time.")
+    parser.add_argument("--most", type=int, default=4000, help="Masked images in all; the search ends there.")
+
+
+def check_options(options: Any) -> None:
+    if not 0 <= options.bound < float("inf"):
+        raise RunError(f"--bound is an error and must be 0 or more, not {options.bound:g}")
+    if not 2 <= options.blocks <= 256:
+        raise RunError(f"--blocks must be 2 to 256, not {options.blocks}")
+    for name in ("batch", "most"):
+        if getattr(options, name) < 1:
+            raise RunError(f"--{name} must be at least 1, not {getattr(options, name)}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = make_parser(
+        "saliency",
+        "Error-bounded saliency regions over an image, runs side by side (DCNv2, Figures 1 and 2): the "
+        "smallest part of the image that gives a node's response within an error bound, found by masking ever more.",
+    )
+    add_options(parser)
+    options = parser.parse_args(list(arguments))
+    check_options(options)
+    kinds = [region_kind(options.bound, options.measure, options.blocks, options.batch, options.most)]
+    return draw("saliency", "Error-bounded saliency regions", options, kinds)
