@@ -1,7 +1,9 @@
-"""`roikit analyze complexity lrf`: Tables 1 and 3 of the paper, counted; `… sra`: Tables 1, 4 and 5 of that paper."""
+"""`roikit analyze complexity lrf`: Tables 1 and 3 of the paper, counted; `… sra`: Tables 1, 4 and 5 of that paper;
+`… dcnv2`: Table 1 of that one."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-METHODS = ("lrf", "sra")
+METHODS = ("lrf", "sra", "dcnv2")
 
 
 def make_parser() -> Parser:
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
     if options.method not in METHODS:
         raise RunError(f"no complexity of {options.method!r}; known: {', '.join(METHODS)}")
+    if options.method == "dcnv2" and options.data is not None:
+        raise RunError("--data: the costs of dcnv2 do not depend on boxes")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise RunError(f"--json: the folder {options.json.absolute().parent} does not exist")
     if min(options.size) < 1:
@@ -41,11 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     from roikit.analysis import complexity
 
     images = complexity.made_boxes() if options.data is None else boxes_of(options.data, options.split, options.size)
-    if options.method == "sra":
-        from roikit.commands.analyze_complexity_sra import count as count_it
-        from roikit.commands.analyze_complexity_sra import show as show_it
-    else:
+    if options.method == "lrf":
         count_it, show_it = count, show
+    else:
+        of_method = importlib.import_module(f"roikit.commands.analyze_complexity_{options.method}")
+        count_it, show_it = of_method.count, of_method.show
     found = count_it(images)
     show_it(found, "made boxes" if options.data is None else f"{options.data}, {options.split} split")
     if options.json is not None:
