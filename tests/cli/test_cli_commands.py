@@ -208,7 +208,7 @@ def test_info_lists_every_extractor():
     inputs = 256 * 49
     assert rows["DeformRoIPool"] == ["ShiftedBins", f"{(inputs + 1) * 98:,}", "yes", "none"]
     assert rows["ModulatedDeformRoIPool"][1] == f"{(inputs + 1) * 1024 + 1025 * 147:,}"
-    assert "  channels, output_size=7, sampling_ratio=2, gamma=0.1, expand=1.0" in lines
+    assert "  channels, output_size=7, sampling_ratio=2, gamma=0.1, expand=1.0, part_size=None" in lines
 
 
 def test_numbered_run_folders(call, coco, tmp_path, monkeypatch):
