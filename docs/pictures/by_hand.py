@@ -1,4 +1,5 @@
-"""Pictures that show more than one extractor's weights: max pooling's choice, the limit of RoI Align."""
+"""Pictures that show other things than one extractor's weights: max pooling's choice, the limit of RoI Align, a
+deformable convolution's samples."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 import roikit
 from roikit.analysis import view_region
 
+from .deformable import deformable_convolution
 from .rows import rows_of, smooth_noise
 from .sheet import BOX, HEIGHT, PARTS, WIDTH, Row, Small, corners, outline, save_rows
 
@@ -53,4 +55,8 @@ def limit_of_samples(path: Path) -> None:
     save_rows([*first, Row("The limit of RoI Align's samples", text, draw, smalls)], path)
 
 
-DRAWN = {"max-pool.png": max_pool, "pr-roi-pool.png": limit_of_samples}
+DRAWN = {
+    "max-pool.png": max_pool,
+    "pr-roi-pool.png": limit_of_samples,
+    "deformable.png": deformable_convolution,
+}
