@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from ..layers import DeformConv
 from .nodes import BackboneNode, Response, body_of, differentiating, last_map
 from .spatial_support import Located
 
-STEP = 1e-3  # of a cell: on both sides of a sample, to have the slopes of both
+STEP = 1e-4  # of a cell: on both sides of a sample, to have the slopes of both
+LEAST = 1e-6  # of the strongest: less is the rounding of a convolution that is computed by transforms
 
 
 def sampling_locations(model: nn.Module, image: Tensor, node: BackboneNode, layers: int = 3) -> Located:
@@ -24,9 +25,9 @@ def sampling_locations(model: nn.Module, image: Tensor, node: BackboneNode, laye
     places by the last one, each of which reads 9 by the one before, and so on, as in the paper's Figure 1. Given are
     the places that the first of them reads, a deformable convolution (`roikit.layers.DeformConv`) where its offsets
     have moved them. Their strength is the paper's: the size of the gradient of ‖f‖₂ (f: the channels of the node) in
-    the place, per pixel; that of every sample of the layer, by whatever way it reaches the node, so that of samples
-    which do not reach it is 0, and they are left out. Features between cells are bilinear; where a sample lies on a
-    cell's centre, and they have a kink, the mean of both sides' slopes is taken.
+    the place, per pixel, by whatever way the sample reaches the node; those that do not reach it are left out. Features
+    between cells are bilinear; where a sample lies on a cell's centre, and they have a kink, the mean of both sides'
+    slopes is taken.
 
     Args:
         model: a torchvision-like two-stage detector. It is run in evaluation mode and put back.
@@ -43,12 +44,12 @@ def sampling_locations(model: nn.Module, image: Tensor, node: BackboneNode, laye
     response = Response(model, image, node)
     with differentiating(model):
         images = response.prepare(response.pixels)
-        stack = _last_convolutions(model, images, layers)
+        conv = _last_convolutions(model, images, layers)[0]
         slopes = []
         for step in (STEP, -STEP):
-            with _moved(stack, step) as seen:
+            with _moved(conv, step) as seen:
                 size = torch.linalg.vector_norm(response(images))
-                first = seen[stack[0]]
+                first = seen[-1]
                 (gradient,) = torch.autograd.grad(size, first.move, allow_unused=True)
             slopes.append(torch.zeros_like(first.move) if gradient is None else gradient)
     # [2K, H, W], (y, x) of each sample in turn, to [K, H, W, 2]
@@ -57,7 +58,7 @@ def sampling_locations(model: nn.Module, image: Tensor, node: BackboneNode, laye
     stride = torch.tensor(response.stride(images, first.input))
     strength = (slope.detach().cpu() / stride).norm(dim=3).flatten()
     points = ((places + 0.5) * stride).flatten(0, 2).flip(1)
-    reached = strength > 0
+    reached = strength > LEAST * strength.max()
     return Located(points[reached].float(), strength[reached].float())
 
 
@@ -117,9 +118,9 @@ def _convolutions(module: nn.Module) -> Iterator[nn.Conv2d]:
 
 
 @contextlib.contextmanager
-def _moved(stack: Sequence[nn.Conv2d], step: float) -> Iterator[dict[nn.Conv2d, _Sampled]]:
-    """Inside, the samples of these convolutions lie ``step`` cells further down and right; what they did, by them."""
-    seen: dict[nn.Conv2d, _Sampled] = {}
+def _moved(conv: nn.Conv2d, step: float) -> Iterator[list[_Sampled]]:
+    """Inside, the samples of a convolution lie ``step`` cells further down and right; what it did, whenever it ran."""
+    seen: list[_Sampled] = []
 
     def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         from torchvision.ops import deform_conv2d
@@ -131,17 +132,16 @@ def _moved(stack: Sequence[nn.Conv2d], step: float) -> Iterator[dict[nn.Conv2d, 
             samples = module.kernel_size[0] * module.kernel_size[1]
             offset, factor = x.new_zeros(x.shape[0], 2 * samples, *output.shape[-2:]), None
         move = torch.full_like(offset, step).requires_grad_()
-        seen[module] = _Sampled(module, x, offset, move)
+        seen.append(_Sampled(module, x, offset, move))
         return deform_conv2d(
             x, offset + move, module.weight, module.bias, module.stride, _padding(module), module.dilation, factor
         )
 
-    hooks = [conv.register_forward_hook(hook) for conv in stack]
+    handle = conv.register_forward_hook(hook)
     try:
         yield seen
     finally:
-        for one in hooks:
-            one.remove()
+        handle.remove()
 
 
 def _padding(conv: nn.Conv2d) -> tuple[int, int]:

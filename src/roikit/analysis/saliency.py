@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .nodes import Node, Response, differentiating
 
-ROUNDING = 1e-6  # an error that sums in another order may make
+# An error that sums in another order may make: of 1e-5 in the size of a response, and the cosine of such an angle.
+ROUNDING = {"size": 1e-5, "cosine": 5e-11}
 DIRECTIONS = 8  # of the response, in which its first-order change is estimated
 Measure = Literal["cosine", "size"]
 Report = Callable[[int, float, float], None]
@@ -70,7 +71,7 @@ def saliency_region(
         model: a torchvision-like two-stage detector. It is run in evaluation mode and put back.
         image: ``Tensor[3, H, W]``, uint8 or floats in 0-1.
         node: a `BackboneNode` or a `BoxNode`.
-        bound: the largest error; up to 1e-6 more is allowed for rounding.
+        bound: the largest error. What rounding may add is allowed: 1e-5 of the size, 5e-11 of the cosine.
         measure: of f, the response to what is left, and f₀, that to the whole image: "cosine", 1 - cos(f, f₀); or
             "size", ‖f - f₀‖ / ‖f₀‖.
         blocks: along the longer side of the image; those along the shorter are as square as can be.
@@ -105,7 +106,7 @@ class _Search:
     def __init__(
         self, response: Response, bound: float, measure: str, blocks: int, batch: int, most: int, report: Report
     ) -> None:
-        self.response, self.bound, self.measure = response, bound + ROUNDING, measure
+        self.response, self.bound, self.measure = response, bound + ROUNDING[measure], measure
         self.batch, self.most, self.report = batch, most, report
         height, width = response.size
         self.size = response.size

@@ -75,14 +75,15 @@ def draw_supports(path: str | Path, rows: Sequence[Row], names: Sequence[str], *
     widest = max(width for _, width in sizes)
     legends = [LEGENDS[k] for k in LEGENDS if any(_kind(row.supports[0]) == k for row in rows)]
     width = 2 * MARGIN + (1 + len(names)) * (widest + GAP) - GAP
-    texts = [(title, 13.0), *((row.title, 10.5) for row in rows), *((legend, 8.5) for legend in legends)]
-    width = max(width, *(2 * MARGIN + text_width(text, size) / 72 for text, size in texts if text))
+    texts = [*((row.title, 10.5) for row in rows), *((legend, 8.5) for legend in legends)]
+    width = max(width, *(2 * MARGIN + 1.12 * text_width(text, size) / 72 for text, size in texts if text))
     head = 0.5 if title else 0.12
     lines = [max(text.count("\n") + 1 for text in row.captions) for row in rows]
     heights = [0.28 + LINE + height + n * LINE + 0.15 for (height, _), n in zip(sizes, lines, strict=True)]
     figure = new_figure(width, head + sum(heights) + LINE * len(legends) + 0.1)
     if title:
-        write(figure, MARGIN, 0.13, title, 13, weight="bold")
+        # bold letters are wider than they measure
+        _fitted(figure, MARGIN, 0.13, title, 13, (width - 2 * MARGIN) / 1.12, weight="bold")
     top = head
     for row, (height, across), tall in zip(rows, sizes, heights, strict=True):
         write(figure, MARGIN, top + 0.02, row.title, 10.5, weight="bold")
