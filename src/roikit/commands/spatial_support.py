@@ -205,7 +205,7 @@ def numbers_of(flag: str, given: Sequence[str]) -> list[float]:
 def say_located(located: Any, asked: Asked) -> str:
     """How much of it lies where it should, and how far it reaches."""
     if not float(located.strength.sum()) > 0:
-        return "nothing: the node does not respond"
+        return "nothing counts: the response does not change"
     share = "" if asked.region is None else f"{located.share_inside(asked.region):.0%} {asked.where}, "
     return f"{share}radius {located.radius():.0f} px"
 
