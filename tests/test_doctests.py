@@ -1,4 +1,4 @@
-"""Every example in a docstring of the core runs and prints what it says."""
+"""Every example in a docstring runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 import roikit
 
-PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis"]
+PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis", "layers", "detection"]
+PACKAGES += ["data", "train"]
 
 
 def modules() -> list[str]:
