@@ -45,11 +45,13 @@ class Pictures:
 
 
 def pictures(rng: torch.Generator, count: int = 3, side: int = 64, objects: int = 2) -> Pictures:
-    """Noise, with boxes on whole cells."""
+    """Noise, with boxes on whole cells, inside the image."""
     images = [torch.rand(3, side, side, generator=rng) for _ in range(count)]
     boxes = []
     for _ in range(count):
-        corner = torch.randint(0, side // 8 - 2, (objects, 2), generator=rng)
         size = torch.randint(2, side // 16 + 1, (objects, 2), generator=rng)
+        corner = torch.randint(
+            0, side // 8 - side // 16 + 1, (objects, 2), generator=rng
+        )  # in the image, the largest too
         boxes.append(torch.cat([corner, corner + size], 1).float() * 8)
     return Pictures(images, boxes)

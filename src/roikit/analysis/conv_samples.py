@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import DeformConv
-from .nodes import BackboneNode, Response, body_of, differentiating, last_map
+from .nodes import BackboneNode, Response, body_of, last_map
+from .reading import evaluating
 from .spatial_support import Located
 
 STEP = 1e-4  # of a cell: on both sides of a sample, to have the slopes of both
@@ -42,7 +43,7 @@ def sampling_locations(model: nn.Module, image: Tensor, node: BackboneNode, laye
     if layers < 1:
         raise ValueError(f"layers must be at least 1, not {layers}")
     response = Response(model, image, node)
-    with differentiating(model):
+    with evaluating(model, gradients=True):
         images = response.prepare(response.pixels)
         conv = _last_convolutions(model, images, layers)[0]
         slopes = []

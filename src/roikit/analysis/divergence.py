@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import QUIET, new_figure, save_figure
-from .pictures import _plain
+from .objects import images_with_objects, mask_at
 from .regions import region_weights_of
 
 SMALL, LARGE = 32**2, 96**2  # COCO's limits of size: areas in square pixels
@@ -96,22 +96,13 @@ def divergences(model: nn.Module, dataset: Any, most: int = 100) -> Iterator[Div
     Raises:
         ValueError: a data set without an object.
     """
-    objects = [(i, n) for i, r in enumerate(dataset.records) for n in range(len(r.boxes)) if not r.iscrowd[n]]
-    if not objects:
-        raise ValueError("the data set has no object to look at")
-    count = min(most, len(objects))
-    data = _plain(dataset)
-    loaded, image, target = -1, None, None
-    for index, n in (objects[k * len(objects) // count] for k in range(count)):
-        if index != loaded:
-            loaded, (image, target) = index, data[index]
-        assert image is not None and target is not None
-        view = region_weights_of(model, image, target["boxes"][n], whole=True)
-        mask = target["masks"][n] if "masks" in target else None
-        area = float(target["area"][n])
-        size = SIZES[0] if area < SMALL else SIZES[1] if area < LARGE else SIZES[2]
-        found = None if mask is None or not mask.any() else divergence_from_mask(view.mean, mask, view.stride)
-        yield Divergence(size, divergence_between_parts(view.mean), found)
+    for _, image, target, places in images_with_objects(dataset, most):
+        for place in places:
+            view = region_weights_of(model, image, target["boxes"][place], whole=True)
+            area, mask = float(target["area"][place]), mask_at(target, place)
+            size = SIZES[0] if area < SMALL else SIZES[1] if area < LARGE else SIZES[2]
+            found = None if mask is None else divergence_from_mask(view.mean, mask, view.stride)
+            yield Divergence(size, divergence_between_parts(view.mean), found)
 
 
 def by_size(found: Sequence[Divergence]) -> dict[str, dict[str, float | int | None]]:

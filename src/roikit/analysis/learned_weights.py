@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from .canvas import QUIET, as_array, new_figure, panel, save_figure, text_width, write
-from .regions import RegionView, check_image
+from .inputs import check_image
+from .regions import RegionView
 from .weight_panels import outline
 
 WIDTH, MARGIN = 13.2, 0.3  # of what is drawn, and around it, in inches

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..detection.necks import Neck
-from .reading import resize_factor
-from .regions import box_of, check_image
+from .inputs import as_floats, box_of
+from .reading import backbone_input, feature_maps, resize_factor, resized_to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +67,10 @@ class Response:
     """
 
     def __init__(self, model: nn.Module, image: Tensor, node: Node) -> None:
-        check_image(image)
         self.model, self.node = model, node
-        device = next(model.parameters()).device
-        self.pixels = image.to(device).float() / 255 if image.dtype == torch.uint8 else image.to(device)
+        self.pixels = as_floats(image, next(model.parameters()).device)
         height, width = self.pixels.shape[1:]
-        fy, fx = resize_factor(model, (height, width))
-        self.size = max(1, round(height * fy)), max(1, round(width * fx))
+        self.size = resized_to((height, width), resize_factor(model, (height, width)))
         self.factor = self.size[0] / height, self.size[1] / width
         if isinstance(node, BackboneNode):
             if not (0 <= node.x < width and 0 <= node.y < height):
@@ -88,10 +83,7 @@ class Response:
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """The backbone's input ``Tensor[1, 3, h, w]`` of ``Tensor[3, H, W]``: normalised, resized, padded."""
-        transform = cast(Any, self.model.transform)
-        normal = transform.normalize(pixels)[None]
-        resized = torch.nn.functional.interpolate(normal, size=self.size, mode="bilinear", align_corners=False)[0]
-        return transform.batch_images([resized], size_divisible=transform.size_divisible)
+        return backbone_input(self.model, pixels, self.size)
 
     def __call__(self, images: Tensor) -> Tensor:
         """``Tensor[B, D]``, the responses to inputs ``Tensor[B, 3, h, w]`` of the backbone."""
@@ -119,38 +111,23 @@ class Response:
         return images.shape[2] / cells.shape[-2] / fy, images.shape[3] / cells.shape[-1] / fx
 
 
-@contextmanager
-def differentiating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode and with gradients; put back at the end."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def feature_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The maps that RoIs are read from, by name."""
-    maps = cast(Any, model.backbone)(images)
-    return {"0": maps} if isinstance(maps, Tensor) else dict(maps)
-
-
 def body_of(model: nn.Module) -> nn.Module:
     """The backbone without its neck."""
-    neck = cast(Any, model.backbone)
-    neck = getattr(neck, "neck", neck)  # an R-FCN puts its position-sensitive maps on top
+    neck = _neck_of(model)
     return getattr(neck, "body", neck)
 
 
 def last_map(model: nn.Module, images: Tensor) -> Tensor:
     """The last map of the backbone, ``Tensor[B, C, H, W]``, before any neck."""
-    neck = cast(Any, model.backbone)
-    neck = getattr(neck, "neck", neck)
+    neck = _neck_of(model)
     if isinstance(neck, Neck):
         return neck.maps(images)[-1]
     maps = body_of(model)(images)
     if isinstance(maps, Tensor):
         return maps
     return list(maps.values())[-1] if isinstance(maps, dict) else list(maps)[-1]
+
+
+def _neck_of(model: nn.Module) -> Any:
+    backbone = cast(Any, model.backbone)
+    return getattr(backbone, "neck", backbone)  # an R-FCN puts its position-sensitive maps on top

@@ -7,8 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .pictures import _plain
 from .transformations import box_of_mask
+
+
+def as_they_are(dataset: Any) -> Any:
+    """The data set without a transform."""
+    return dataset.with_transform(None) if hasattr(dataset, "with_transform") else dataset
 
 
 def spread_objects(dataset: Any, most: int) -> list[tuple[int, list[int]]]:
@@ -42,7 +46,7 @@ def box_at(target: dict[str, Any], place: int) -> Tensor:
 
 def images_with_objects(dataset: Any, most: int) -> Iterator[tuple[int, Tensor, dict[str, Any], list[int]]]:
     """(index, image, target, objects) of the images that `spread_objects` takes; targets and images as they are."""
-    data = _plain(dataset)
+    data = as_they_are(dataset)
     for index, places in spread_objects(dataset, most):
         image, target = data[index]
         yield index, image, target, places

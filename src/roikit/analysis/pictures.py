@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .objects import as_they_are
 from .predictions import draw_predictions
 from .regions import RegionView, region_weights_of
 from .weights import draw_weights
@@ -30,7 +31,7 @@ def picture_predictions(
         ValueError: a data set without an image.
     """
     chosen = _spread(_with_objects(dataset), most)
-    samples = [_plain(dataset)[i] for i in chosen]
+    samples = [as_they_are(dataset)[i] for i in chosen]
     images = [image for image, _ in samples]
     training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -60,16 +61,12 @@ def picture_weights(model: nn.Module, dataset: Any, path: str | Path, *, most: i
     images: list[Tensor] = []
     views: list[RegionView] = []
     for index, place in _objects_by_size(dataset, most):
-        image, target = _plain(dataset)[index]
+        image, target = as_they_are(dataset)[index]
         images.append(image)
         view = region_weights_of(model, image, target["boxes"][place])
         name = dataset.categories[int(target["labels"][place]) - 1]
         views.append(dataclasses.replace(view, title=f"{name}: {view.title}"))
     return draw_weights(path, images, views, title="Where region features come from")
-
-
-def _plain(dataset: Any) -> Any:
-    return dataset.with_transform(None) if hasattr(dataset, "with_transform") else dataset
 
 
 def _with_objects(dataset: Any) -> list[int]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .canvas import INK, QUIET, as_array, class_colour, new_figure, save_figure, write
 from .detection_panel import DASHES, Shown, draw_panel
+from .inputs import check_image
 from .matching import match_detections
-from .regions import check_image
 
 GAP, MARGIN, HEAD = 0.06, 0.25, 0.85  # inches
 

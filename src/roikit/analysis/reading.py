@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..boxes import Rois, assign_levels, scale_pair
-from ..extractors import RegionExtractor, SelfAttentionRoIAlign
+from ..extractors import RegionExtractor
 from ..multiscale import MultiScale
-from ..weights import Composed, RegionWeights
-from .regions import RegionView, check_image
+from ..weights import RegionWeights
+from .inputs import as_floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +34,26 @@ class ImageMaps:
 
 @dataclasses.dataclass(frozen=True)
 class BoxWeights:
-    """The weights of one box: of which extractor, on the level that suits the box.
+    """The weights of one box on one level: of which extractor, and what they read.
 
     Args:
         weights: of the one RoI.
         extractor: what said them.
-        cells: (height, width) of the level's map.
+        features: the level's map, ``Tensor[1, C, H, W]``.
         stride: image pixels per feature cell, (y, x), in pixels of the image given.
+        level: what the detector calls the level.
     """
 
     weights: RegionWeights
     extractor: RegionExtractor
-    cells: tuple[int, int]
+    features: Tensor
     stride: tuple[float, float]
+    level: str
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(height, width) of the level's map."""
+        return self.features.shape[2], self.features.shape[3]
 
     def dense(self) -> Tensor:
         """``Tensor[K, H, W]``, the mean over the channels where they differ; float32 on the CPU."""
@@ -54,12 +61,12 @@ class BoxWeights:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode and without gradients; put back at the end."""
+def evaluating(model: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """In evaluation mode, with gradients or without; put back at the end."""
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             yield
     finally:
         model.train(training)
@@ -75,6 +82,25 @@ def resize_factor(model: nn.Module, size: tuple[int, int]) -> tuple[float, float
     return resized.shape[1] / size[0], resized.shape[2] / size[1]
 
 
+def resized_to(size: tuple[int, int], factor: tuple[float, float]) -> tuple[int, int]:
+    """(height, width) of an image enlarged by about (y, x)."""
+    return max(1, round(size[0] * factor[0])), max(1, round(size[1] * factor[1]))
+
+
+def backbone_input(model: nn.Module, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """``Tensor[1, 3, h, w]``: floats ``Tensor[3, H, W]`` as the detector prepares them, normalised, resized, padded."""
+    transform = cast(Any, model.transform)
+    normal = transform.normalize(pixels)[None]
+    resized = torch.nn.functional.interpolate(normal, size=size, mode="bilinear", align_corners=False)[0]
+    return transform.batch_images([resized], size_divisible=transform.size_divisible)
+
+
+def feature_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The maps that RoIs are read from, by name."""
+    maps = cast(Any, model.backbone)(images)
+    return {"0": maps} if isinstance(maps, Tensor) else dict(maps)
+
+
 def read_maps(model: nn.Module, image: Tensor, factor: tuple[float, float] | None = None) -> ImageMaps:
     """Feature maps of an image, through the detector's own resizing, normalisation, padding and backbone.
 
@@ -87,20 +113,12 @@ def read_maps(model: nn.Module, image: Tensor, factor: tuple[float, float] | Non
     Raises:
         ValueError: an image of a wrong form.
     """
-    check_image(image)
-    device = next(model.parameters()).device
-    floats = image.to(device).float() / 255 if image.dtype == torch.uint8 else image.to(device)
+    floats = as_floats(image, next(model.parameters()).device)
     height, width = floats.shape[1:]
-    fy, fx = factor or resize_factor(model, (height, width))
-    size = max(1, round(height * fy)), max(1, round(width * fx))
-    transform = cast(Any, model.transform)
+    size = resized_to((height, width), factor or resize_factor(model, (height, width)))
     with evaluating(model):
-        resized = torch.nn.functional.interpolate(
-            transform.normalize(floats)[None], size=size, mode="bilinear", align_corners=False
-        )[0]
-        maps = cast(Any, model.backbone)(transform.batch_images([resized], size_divisible=transform.size_divisible))
-    found = {"0": maps} if isinstance(maps, Tensor) else dict(maps)
-    return ImageMaps(found, size, (size[0] / height, size[1] / width))
+        maps = feature_maps(model, backbone_input(model, floats, size))
+    return ImageMaps(maps, size, (size[0] / height, size[1] / width))
 
 
 def region_features(model: nn.Module, maps: ImageMaps, boxes: Tensor) -> Tensor:
@@ -129,43 +147,50 @@ def region_features(model: nn.Module, maps: ImageMaps, boxes: Tensor) -> Tensor:
         return pool(maps.maps, [_resized(maps, boxes)], [maps.size]).cpu()
 
 
-def region_weights(model: nn.Module, maps: ImageMaps, box: Tensor) -> BoxWeights:
-    """The weights of one box ``Tensor[4]``, on the level that suits it.
+def pooling_of(model: nn.Module, head: str = "box") -> MultiScale:
+    """The pooling of a detector's head, whose weights can be seen.
 
-    Of ``SelfAttentionRoIAlign`` these are its attention, averaged over the heads, among the bins: what its output
-    reads, apart from the linear layers. Other methods that do more than a weighted sum are shown before it.
+    Raises:
+        ValueError: it has none, or another one than ``roikit.MultiScale``.
+    """
+    pool = getattr(getattr(model, "roi_heads", None), f"{head}_roi_pool", None)
+    if not isinstance(pool, MultiScale):
+        what = f"has no roi_heads.{head}_roi_pool" if pool is None else "does not pool its boxes with roikit.MultiScale"
+        raise ValueError(
+            f"{type(model).__name__} {what}: weights are seen of detectors that pool with roikit.MultiScale; "
+            "roikit.replace_roi puts one in"
+        )
+    return pool
+
+
+def own_level(pool: MultiScale, maps: ImageMaps, box: Tensor) -> int:
+    """The level that suits a box ``Tensor[4]``, in pixels of the image given."""
+    return int(assign_levels(_resized(maps, box[None]), pool.strides, pool.canonical_scale, pool.canonical_level))
+
+
+def weights_at(pool: MultiScale, maps: ImageMaps, box: Tensor, level: int) -> BoxWeights:
+    """The weights that the extractor of a level says of one box ``Tensor[4]``, in pixels of the image given."""
+    resized = _resized(maps, box[None])
+    first = torch.zeros(1, dtype=torch.int64, device=resized.device)
+    extractor, name = pool.extractor_at(level), pool.featmap_names[level]
+    extras = {"image_sizes": [maps.size]} if "image_sizes" in extractor.extras else {}
+    weights = extractor.weights(maps.maps[name], Rois(resized, first, first), pool.scales[level], **extras)
+    y, x = scale_pair(pool.scales[level])
+    stride = 1 / (y * maps.factor[0]), 1 / (x * maps.factor[1])
+    return BoxWeights(weights, extractor, maps.maps[name], stride, name)
+
+
+def region_weights(model: nn.Module, maps: ImageMaps, box: Tensor) -> BoxWeights:
+    """The weights of one box ``Tensor[4]``, on the level that suits it, as far as the extractor can show what its
+    output reads (``RegionExtractor.shown``).
 
     Raises:
         ValueError: a detector that does not pool with a ``roikit.MultiScale``.
     """
-    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
-    if not isinstance(pool, MultiScale):
-        raise ValueError(
-            f"{type(model).__name__} does not pool its boxes with roikit.MultiScale, whose weights can be seen; "
-            "roikit.replace_roi puts one in"
-        )
-    resized = _resized(maps, box[None])
-    level = assign_levels(resized, pool.strides, pool.canonical_scale, pool.canonical_level)
-    number, first = int(level), torch.zeros_like(level)
-    extractor, features = pool.extractor_at(number), maps.maps[pool.featmap_names[number]]
-    extras = {"image_sizes": [maps.size]} if "image_sizes" in extractor.extras else {}
+    pool = pooling_of(model)
     with evaluating(model):
-        weights = extractor.weights(features, Rois(resized, first, first), pool.scales[number], **extras)
-        if isinstance(extractor, SelfAttentionRoIAlign):
-            cells = weights.pool(features).flatten(2).transpose(1, 2)
-            weights = Composed(extractor.attention.shares(cells).mean(1), weights, extractor.output_size)
-    y, x = scale_pair(pool.scales[number])
-    height, width = features.shape[-2:]
-    stride = 1 / (y * maps.factor[0]), 1 / (x * maps.factor[1])
-    return BoxWeights(weights, extractor, (height, width), stride)
-
-
-def view_of(model: nn.Module, maps: ImageMaps, box: Tensor) -> RegionView:
-    """The same as `region_weights`, written out, ready to be drawn."""
-    found = region_weights(model, maps, box)
-    x1, y1, x2, y2 = (float(v) for v in box)
-    dense = found.dense()[None]
-    return RegionView((x1, y1, x2, y2), dense, found.stride, found.extractor.output_size, repr(found.extractor))
+        found = weights_at(pool, maps, box, own_level(pool, maps, box))
+        return dataclasses.replace(found, weights=found.extractor.shown(found.weights, found.features))
 
 
 def _resized(maps: ImageMaps, boxes: Tensor) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..boxes import Rois, assign_levels, scale_pair
+from ..boxes import scale_pair
 from ..extractors import RegionExtractor
-from ..multiscale import MultiScale
-from ..weights import RegionWeights
+from .inputs import box_of
+from .reading import evaluating, own_level, pooling_of, read_maps, weights_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +106,7 @@ def region_weights_of(
     Raises:
         ValueError: a model without such pooling, an image or box of a wrong form.
     """
-    with torch.no_grad():
-        weights, view = _read(model, image, box, head)
-        return view(weights.whole() if whole else weights)
+    return region_terms_of(model, image, box, head, whole=whole)["all"]
 
 
 def region_terms_of(
@@ -120,84 +117,22 @@ def region_terms_of(
 
     The arguments and errors are those of `region_weights_of`.
     """
-    with torch.no_grad():
-        weights, view = _read(model, image, box, head)
-        terms = (weights.whole() if whole else weights).terms()
-        return {name: view(term) for name, term in terms.items()}
-
-
-def _read(
-    model: nn.Module, image: Tensor, box: Tensor, head: str
-) -> tuple[RegionWeights, Callable[[RegionWeights], RegionView]]:
-    """The weights of one box, and what makes a view of them."""
-    pool = getattr(getattr(model, "roi_heads", None), f"{head}_roi_pool", None)
-    if not isinstance(pool, MultiScale):
-        what = "has no" if pool is None else f"pools with {type(pool).__name__} as"
-        raise ValueError(
-            f"{type(model).__name__} {what} roi_heads.{head}_roi_pool: weights are shown of detectors that pool with "
-            "roikit.MultiScale; roikit.replace_roi puts one in"
-        )
-    check_image(image)
-    corners = box_of(box)
-    device = next(model.parameters()).device
-    floats = image.to(device).float() / 255 if image.dtype == torch.uint8 else image.to(device)
-    training = model.training
-    model.eval()
-    try:
-        return _weights(model, pool, floats, corners)
-    finally:
-        model.train(training)
-
-
-def _weights(
-    model: nn.Module, pool: MultiScale, image: Tensor, corners: tuple[float, float, float, float]
-) -> tuple[RegionWeights, Callable[[RegionWeights], RegionView]]:
-    images, _ = cast(Any, model.transform)([image])
-    # torchvision rounds the sizes of the resized image, so that the two axes may differ a little
-    fy, fx = (new / old for new, old in zip(images.image_sizes[0], image.shape[-2:], strict=True))
-    features = cast(Any, model.backbone)(images.tensors)
-    if isinstance(features, Tensor):
-        features = {"0": features}
-    maps = [features[name] for name in pool.featmap_names]
-    box = torch.tensor([corners], device=image.device) * torch.tensor([fx, fy, fx, fy], device=image.device)
-    level = assign_levels(box, pool.strides, pool.canonical_scale, pool.canonical_level)
-    number = int(level)
-    extractor, first = pool.extractor_at(number), torch.zeros_like(level)
-    extras = {"image_sizes": list(images.image_sizes)} if "image_sizes" in extractor.extras else {}
-    weights = extractor.weights(maps[number], Rois(box, first, first), pool.scales[number], **extras)
-    y, x = scale_pair(pool.scales[number])
-    stride = " × ".join(f"{1 / s:g}" for s in ((y, x) if x != y else (y,)))
-    name = f"level {pool.featmap_names[number]!r}, " if len(maps) > 1 else ""
-
-    def view(term: RegionWeights) -> RegionView:
-        return RegionView(
-            corners,
-            term.dense(*maps[number].shape[-2:])[0],
-            (1 / (y * fy), 1 / (x * fx)),
-            pool.output_size,
-            f"{_named(extractor)}, {name}stride {stride}",
-        )
-
-    return weights, view
+    pool, corners = pooling_of(model, head), box_of(box)
+    maps = read_maps(model, image)
+    place = torch.tensor(corners)
+    with evaluating(model):
+        found = weights_at(pool, maps, place, own_level(pool, maps, place))
+        y, x = (1 / s for s in scale_pair(pool.scales[pool.featmap_names.index(found.level)]))
+        stride = " × ".join(f"{s:g}" for s in ((y, x) if x != y else (y,)))
+        name = f"level {found.level!r}, " if len(pool.featmap_names) > 1 else ""
+        title = f"{_named(found.extractor)}, {name}stride {stride}"
+        terms = (found.weights.whole() if whole else found.weights).terms()
+        return {
+            term: RegionView(corners, weights.dense(*found.cells)[0], found.stride, pool.output_size, title)
+            for term, weights in terms.items()
+        }
 
 
 def _named(extractor: RegionExtractor) -> str:
     """The extractor with its settings in one line: its ``repr`` lists layers below them."""
     return f"{type(extractor).__name__}({extractor.extra_repr()})"
-
-
-def check_image(image: Tensor) -> None:
-    """Raise a ``ValueError`` unless ``image`` is an RGB image as a tensor."""
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-        shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(f"an image must be a Tensor[3, H, W], but this is {shape}")
-    if image.dtype != torch.uint8 and not image.dtype.is_floating_point:
-        raise ValueError(f"an image must be uint8 or floats in 0-1, but its dtype is {image.dtype}")
-
-
-def box_of(box: Tensor) -> tuple[float, float, float, float]:
-    """Four finite numbers of a box."""
-    values = torch.as_tensor(box, dtype=torch.float32).flatten().tolist()
-    if len(values) != 4 or not all(abs(v) < float("inf") for v in values):
-        raise ValueError(f"a box must be four finite numbers (x1, y1, x2, y2) in image pixels, not {values}")
-    return values[0], values[1], values[2], values[3]

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .nodes import Node, Response, differentiating
+from .nodes import Node, Response
+from .reading import evaluating
 
 # An error that sums in another order may make: of 1e-5 in the size of a response, and the cosine of such an angle.
 ROUNDING = {"size": 1e-5, "cosine": 5e-11}
@@ -85,7 +86,7 @@ def saliency_region(
     """
     _check(bound, measure, blocks, batch, most)
     response = Response(model, image, node)
-    with differentiating(model):
+    with evaluating(model, gradients=True):
         return _Search(response, bound, measure, blocks, batch, most, report or (lambda *_: None)).run()
 
 

@@ -8,10 +8,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ..boxes import Rois, assign_levels, scale_pair
 from ..multiscale import MultiScale
-from ..weights import RegionWeights
-from .nodes import BoxNode, Node, Response, differentiating, feature_maps
+from .nodes import BoxNode, Node, Response
+from .reading import BoxWeights, ImageMaps, evaluating, feature_maps, own_level, pooling_of, weights_at
 
 By = Literal["location", "features"]
 
@@ -85,7 +84,7 @@ def receptive_field(model: nn.Module, image: Tensor, node: Node) -> Tensor:
         torch.Size([60, 80])
     """
     response = Response(model, image, node)
-    with differentiating(model):
+    with evaluating(model, gradients=True):
         pixels = response.pixels.detach().requires_grad_()
         size = torch.linalg.vector_norm(response(response.prepare(pixels)))
         (gradient,) = torch.autograd.grad(size, pixels)
@@ -119,15 +118,11 @@ def bin_locations(model: nn.Module, image: Tensor, node: BoxNode, by: By = "loca
         raise ValueError(f'by must be "location" or "features", not {by!r}')
     response = Response(model, image, node)
     heads = cast(Any, model.roi_heads)
-    if not isinstance(heads.box_roi_pool, MultiScale):
-        raise ValueError(
-            f"{type(model).__name__} does not pool its boxes with roikit.MultiScale, whose bins can be seen; "
-            "roikit.replace_roi puts one in"
-        )
-    with differentiating(model):
-        bins = _bins_of(response, heads.box_roi_pool)
+    pool = pooling_of(model)
+    with evaluating(model, gradients=True):
+        bins = _bins_of(response, node, pool)
         outputs = [one.after() for one in bins]
-        pooled = torch.cat(outputs, 1) if heads.box_roi_pool.aggregate == "concat" else torch.stack(outputs).sum(0)
+        pooled = torch.cat(outputs, 1) if pool.aggregate == "concat" else torch.stack(outputs).sum(0)
         size = torch.linalg.vector_norm(heads.box_head(pooled))
         gradients = torch.autograd.grad(size, [one.pooled for one in bins])
     with torch.no_grad():
@@ -137,24 +132,20 @@ def bin_locations(model: nn.Module, image: Tensor, node: BoxNode, by: By = "loca
 
 @dataclasses.dataclass(frozen=True)
 class _Bins:
-    """The bins of one level: what is read, with which weights, and the result as a leaf of the graph."""
+    """The bins of one level: their weights, and what they read as a leaf of the graph."""
 
-    extractor: Any
-    weights: RegionWeights
-    features: Tensor
+    read: BoxWeights
     pooled: Tensor
-    stride: tuple[float, float]  # pixels of the image given per cell, (y, x)
 
     def after(self) -> Tensor:
-        return self.extractor.after(self.pooled, self.weights)
+        return self.read.extractor.after(self.pooled, self.read.weights)
 
     def located(self, gradient: Tensor, by: By) -> Located:
-        dense = self.weights.dense(*self.features.shape[-2:])[0].abs().mean(0).double()
+        dense = self.read.weights.dense(*self.read.cells)[0].abs().mean(0).double()
         total = dense.sum((1, 2))
         there = total > 1e-6
-        y, x = (
-            (torch.arange(n, device=dense.device) + 0.5) * s for n, s in zip(dense.shape[1:], self.stride, strict=True)
-        )
+        sides = zip(dense.shape[1:], self.read.stride, strict=True)
+        y, x = ((torch.arange(n, device=dense.device) + 0.5) * s for n, s in sides)
         points = torch.stack([dense.sum(1) @ x.double(), dense.sum(2) @ y.double()], 1)[there] / total[there][:, None]
         if by == "features":
             strength = gradient[0].flatten(1).norm(dim=0)
@@ -165,28 +156,19 @@ class _Bins:
 
     def _moved(self, gradient: Tensor, axis: int) -> Tensor:
         """The derivative in each bin's place on one axis (0 is y), per pixel: ``Tensor[K]``."""
-        pooled = self.weights.pool(differences(self.features, axis))
-        return (gradient * pooled)[0].flatten(1).sum(0) / self.stride[axis]
+        pooled = self.read.weights.pool(differences(self.read.features, axis))
+        return (gradient * pooled)[0].flatten(1).sum(0) / self.read.stride[axis]
 
 
-def _bins_of(response: Response, pool: MultiScale) -> list[_Bins]:
+def _bins_of(response: Response, node: BoxNode, pool: MultiScale) -> list[_Bins]:
     """The bins of a box on the level that it is read from, or on all of them."""
     with torch.no_grad():
-        images = response.prepare(response.pixels)
-        maps = feature_maps(response.model, images)
-        box = response.box[None]
-        own = int(assign_levels(box, pool.strides, pool.canonical_scale, pool.canonical_level))
+        features = feature_maps(response.model, response.prepare(response.pixels))
+        maps, box = ImageMaps(features, response.size, response.factor), response.pixels.new_tensor(node.box)
+        own = own_level(pool, maps, box)
         levels = [own] if pool.aggregate == "assign" else range(len(pool.strides))
-        first = torch.zeros(1, dtype=torch.int64, device=box.device)
-        found = []
-        for level in levels:
-            extractor, features = pool.extractor_at(level), maps[pool.featmap_names[level]]
-            extras = {"image_sizes": [response.size]} if "image_sizes" in extractor.extras else {}
-            weights = extractor.weights(features, Rois(box, first, first), pool.scales[level], **extras)
-            pooled = weights.pool(features).detach().requires_grad_()
-            (y, x), (fy, fx) = scale_pair(pool.scales[level]), response.factor
-            found.append(_Bins(extractor, weights, features, pooled, (1 / (y * fy), 1 / (x * fx))))
-        return found
+        read = [weights_at(pool, maps, box, level) for level in levels]
+        return [_Bins(one, one.weights.pool(one.features).detach().requires_grad_()) for one in read]
 
 
 def differences(features: Tensor, axis: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .canvas import QUIET, as_array, new_figure, panel, save_figure, text_width, write
+from .inputs import check_image
 from .nodes import BackboneNode, Node
-from .regions import check_image
 from .saliency import SaliencyRegion
 from .spatial_support import Located
 from .weight_panels import outline

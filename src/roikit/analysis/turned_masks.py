@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .canvas import INK, QUIET, as_array, new_figure, panel, save_figure, text_width, write
-from .reading import read_maps, resize_factor, view_of
-from .regions import RegionView, check_image
+from .inputs import as_floats, box_of
+from .reading import read_maps, region_weights, resize_factor
+from .regions import RegionView
 from .transformations import Rotation
 from .weight_panels import _base, _cells, _tint, outline
 
@@ -66,8 +67,7 @@ def turn_object(image: Tensor, box: Tensor, mask: Tensor | None, angles: Sequenc
         >>> [t.box.tolist() for t in turned]
         [[2.0, 4.0, 12.0, 8.0], [4.0, 18.0, 8.0, 28.0]]
     """
-    check_image(image)
-    floats = image.float() / 255 if image.dtype == torch.uint8 else image
+    floats = as_floats(image)
     rotations = [Rotation(float(angle), image.shape[1], image.shape[2]) for angle in angles]
     return [Turned(r, r.image(floats).clamp(0, 1), r.box(box, mask)) for r in rotations]
 
@@ -79,7 +79,12 @@ def turned_views(model: nn.Module, turned: Sequence[Turned], size: tuple[int, in
         ValueError: a detector that does not pool with a ``roikit.MultiScale``.
     """
     factor = resize_factor(model, size)
-    return [view_of(model, read_maps(model, one.image, factor), one.box) for one in turned]
+    views = []
+    for one in turned:
+        found = region_weights(model, read_maps(model, one.image, factor), one.box)
+        grid, title = found.extractor.output_size, repr(found.extractor)
+        views.append(RegionView(box_of(one.box), found.dense()[None], found.stride, grid, title))
+    return views
 
 
 def choose_parts(view: RegionView, most: int = 5) -> list[int]:

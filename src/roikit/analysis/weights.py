@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from .canvas import QUIET, new_figure, panel, save_figure, write
-from .regions import RegionView, check_image
+from .inputs import check_image
+from .regions import RegionView
 from .weight_panels import PARTS, Seen, blend, every_part, five_parts, largest_weights, whole_image
 
 SIDE, GAP, MARGIN = 3.3, 0.28, 0.3  # inches

@@ -48,6 +48,11 @@ class RegionExtractor(nn.Module, ABC):
         """What a method does that is more than a weighted sum: nothing, for most."""
         return pooled
 
+    def shown(self, weights: RegionWeights, features: Tensor) -> RegionWeights:
+        """For pictures, of one map: what the output reads, where ``after`` leaves that a weighted sum; for most, what
+        is pooled."""
+        return weights
+
     @property
     def groups(self) -> int:
         """How many maps make one output channel: 1, but h·w for position-sensitive methods."""

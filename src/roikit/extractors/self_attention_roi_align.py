@@ -9,7 +9,7 @@ from torch import Tensor
 from ..boxes import Scale
 from ..layers.self_attention import SelfAttention, over_cells
 from ..ops.maps import Maps, as_maps
-from ..weights import RegionWeights, Separable
+from ..weights import Composed, RegionWeights, Separable
 from .base import Boxes
 from .roi_align import RoIAlign
 
@@ -53,6 +53,11 @@ class SelfAttentionRoIAlign(RoIAlign):
 
     def after(self, pooled: Tensor, weights: RegionWeights) -> Tensor:
         return over_cells(pooled, self.attention)
+
+    def shown(self, weights: RegionWeights, features: Tensor) -> Composed:
+        """The attention among the bins, averaged over the heads: what the output reads, apart from the layers."""
+        cells = weights.pool(features).flatten(2).transpose(1, 2)
+        return Composed(self.attention.shares(cells).mean(1), weights, self.output_size)
 
     def settings(self) -> dict[str, object]:
         settings = {"channels": self.channels, "heads": self.attention.heads}

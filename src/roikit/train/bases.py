@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,28 +76,21 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def config_files(arguments: Sequence[str]) -> list[Path]:
-    """The files of every `--config FILE` and `--config=FILE`."""
-    files = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-    files += [after for flag, after in itertools.pairwise(arguments) if flag == "--config"]
-    return [Path(name) for name in files]
+def with_files(arguments: Sequence[str], content: Callable[[Path], dict[str, Any]]) -> list[str]:
+    """The arguments, with what `content` makes of each FILE of `--config FILE` and `--config=FILE` in its place, YAML.
 
-
-def with_bases(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the content of files that have a base in place of their names."""
-    whole = list(arguments)
-    for place, argument in enumerate(whole):
-        if argument.startswith("--config="):
-            whole[place] = "--config=" + _inline(argument.partition("=")[2])
-        elif place and whole[place - 1] == "--config":
-            whole[place] = _inline(argument)
-    return whole
-
-
-def _inline(name: str) -> str:
+    Example:
+        >>> with_files(["--config", "a.yaml", "--seed=3"], lambda path: {"out": path.stem})
+        ['--config', 'out: a\\n', '--seed=3']
+    """
     import yaml
 
-    path = Path(name)
-    content = read_config(path)
-    written = yaml.safe_load(read_text(path))
-    return yaml.safe_dump(content, sort_keys=False) if "base" in written else name
+    whole = list(arguments)
+    for place, argument in enumerate(arguments):
+        head, name = "", argument
+        if argument.startswith("--config="):
+            head, name = "--config=", argument.removeprefix("--config=")
+        elif not place or arguments[place - 1] != "--config":
+            continue
+        whole[place] = head + yaml.safe_dump(content(Path(name)), sort_keys=False)
+    return whole

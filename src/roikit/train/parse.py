@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from roikit.extractors import RegionExtractor
 
-from .bases import config_files, read_config, read_text, with_bases
+from .bases import read_config, read_text, with_files
 from .config import TrainConfig, validate
 from .errors import RunError
 
@@ -109,20 +109,23 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     return build(parser, parsed), dump(parser, parsed)
 
 
-def check_file(path: Path) -> None:
-    """Raise a `RunError` that names the file where it is no YAML or has a key or value that does not fit."""
+def check_file(path: Path) -> dict[str, Any]:
+    """The content of a configuration file, with its bases below it.
+
+    Raises:
+        RunError: it is no YAML, or has a key or value that does not fit; the file is named.
+    """
     content = read_config(path)
     try:
         make_parser().parse_object(content)
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
+    return content
 
 
 def checked(arguments: Sequence[str]) -> list[str]:
-    """The arguments once every `--config FILE` is known to be right, with the bases of these files laid under them."""
-    for path in config_files(arguments):
-        check_file(path)
-    return with_bases(arguments)
+    """The arguments with the checked content of every `--config FILE` in its place."""
+    return with_files(arguments, check_file)
 
 
 def dump(parser: Parser, parsed: Namespace) -> str:
