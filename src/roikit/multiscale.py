@@ -108,14 +108,19 @@ class MultiScale(nn.Module):
                     "roikit.ModulatedDeformRoIPool lend their layers to others"
                 )
         each: list[Any] = [one.at(output_size) for one in self._each]  # type: ignore[operator]
-        return MultiScale(
-            each[0] if isinstance(self.extractor, RegionExtractor) else each,
-            self.featmap_names,
-            self.strides,
-            aggregate=self.aggregate,
-            canonical_scale=self.canonical_scale,
-            canonical_level=self.canonical_level,
-        ).train(self.training)
+        return self.like(extractor=each[0] if isinstance(self.extractor, RegionExtractor) else each)
+
+    def like(self, **changes: Any) -> MultiScale:
+        """Another one, the same but for some arguments; what is not changed is shared, layers too."""
+        same = {
+            "extractor": self.extractor,
+            "featmap_names": self.featmap_names,
+            "strides": self.strides,
+            "aggregate": self.aggregate,
+            "canonical_scale": self.canonical_scale,
+            "canonical_level": self.canonical_level,
+        }
+        return MultiScale(**{**same, **changes}).train(self.training)
 
     @property
     def output_size(self) -> tuple[int, int]:

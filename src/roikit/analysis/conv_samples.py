@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import DeformConv
+from ..layers.deform_conv import padding_of
 from .nodes import BackboneNode, Response, body_of, last_map
 from .reading import evaluating
 from .spatial_support import Located
@@ -76,7 +77,7 @@ class _Sampled:
         """(y, x) of the samples in cells of the input: ``Tensor[K, H, W, 2]``."""
         height, width = self.offset.shape[-2:]
         offset = self.offset.detach()[0].unflatten(0, (-1, 2)).permute(0, 2, 3, 1)
-        padding, conv = _padding(self.conv), self.conv
+        padding, conv = padding_of(self.conv), self.conv
         axes = [
             (torch.arange(out)[None] * s - p + torch.arange(k)[:, None] * d)
             for out, s, p, k, d in zip(
@@ -135,7 +136,7 @@ def _moved(conv: nn.Conv2d, step: float) -> Iterator[list[_Sampled]]:
         move = torch.full_like(offset, step).requires_grad_()
         seen.append(_Sampled(module, x, offset, move))
         return deform_conv2d(
-            x, offset + move, module.weight, module.bias, module.stride, _padding(module), module.dilation, factor
+            x, offset + move, module.weight, module.bias, module.stride, padding_of(module), module.dilation, factor
         )
 
     handle = conv.register_forward_hook(hook)
@@ -143,12 +144,3 @@ def _moved(conv: nn.Conv2d, step: float) -> Iterator[list[_Sampled]]:
         yield seen
     finally:
         handle.remove()
-
-
-def _padding(conv: nn.Conv2d) -> tuple[int, int]:
-    if isinstance(conv.padding, str):
-        if conv.padding == "valid":
-            return (0, 0)
-        rows, cols = (d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
-        return rows, cols
-    return conv.padding[0], conv.padding[1]

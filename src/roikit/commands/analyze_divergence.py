@@ -13,6 +13,8 @@ from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder, load_weights
 from roikit.train.stages import best_of
 
+from .several_runs import output
+
 
 def make_parser() -> Parser:
     parser = Parser(
@@ -36,9 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.objects < 1:
         raise RunError(f"--objects must be at least 1, not {options.objects}")
     run = RunFolder.open(options.run)
-    picture = run.path / "divergence.png" if options.out is None else Path(options.out)
-    if picture.suffix.lower() != ".png" or not picture.absolute().parent.is_dir():
-        raise RunError(f"--out {picture}: must be a .png file in a folder that exists")
+    picture = output(options.out or str(run.path / "divergence.png"), ".png")
     config, _ = read(run.config)
 
     from roikit.analysis.divergence import by_size, divergences, draw_divergence

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
+from .pictured import place_of
 from .several_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
 
 
@@ -116,29 +117,6 @@ def find_object(runs: Sequence[OneRun], options: Any) -> tuple[Any, Any, Any, st
         raise RunError(f"--object {number}: {what} has {count}, counted from 0")
     name = dataset.categories[int(target["labels"][number]) - 1]
     return image, box_at(target, number), mask_at(target, number), f"{name} in {what}"
-
-
-def place_of(dataset: Any, wanted: str, source: str) -> int:
-    """The image of that path, number (from 0) or name, with or without its ending.
-
-    Raises:
-        RunError: there is none.
-    """
-    files = [Path(dataset.file_name(k)) for k in range(len(dataset))]
-    path = Path(wanted)
-    if path.is_file():
-        for index, file in enumerate(files):
-            if file.resolve() == path.resolve():
-                return index
-        raise RunError(f"{wanted}: is no image of {source}; say which region with --box x1 y1 x2 y2")
-    for index, file in enumerate(files):
-        if wanted in (file.name, file.stem):
-            return index
-    if wanted.lstrip("-").isdigit():
-        if 0 <= int(wanted) < len(files):
-            return int(wanted)
-        raise RunError(f"image {wanted}: {source} has {len(files)}, counted from 0")
-    raise RunError(f"{wanted}: no such file, and no image of {source}")
 
 
 def check_box(box: Sequence[float], image: Any) -> list[float]:

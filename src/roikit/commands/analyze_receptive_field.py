@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from .spatial_support import draw, field_kind, make_parser
+from .spatial_support import Kind, Part, command, say_located
+
+DESCRIPTION = (
+    "Effective receptive fields over an image, runs side by side (DCNv2, Figures 1 and 2): how much a node's response "
+    "changes with each pixel."
+)
+
+
+def kind(_: Any) -> Kind:
+    from roikit.analysis.spatial_support import Located, receptive_field
+
+    return Kind(
+        "receptive field",
+        lambda model, image, node, _: receptive_field(model, image, node),
+        lambda field, asked: say_located(Located.of(field), asked),
+    )
+
+
+PART = Part(kind)
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = make_parser(
-        "receptive-field",
-        "Effective receptive fields over an image, runs side by side (DCNv2, Figures 1 and 2): how much "
-        "a node's response changes with each pixel.",
-    ).parse_args(list(arguments))
-    return draw("receptive-field", "Effective receptive fields", options, [field_kind()])
+    return command("receptive-field", "Effective receptive fields", DESCRIPTION, [PART], arguments)

@@ -8,7 +8,12 @@ from typing import Any, Literal
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-from .spatial_support import draw, make_parser, region_kind
+from .spatial_support import Asked, Kind, Part, command
+
+DESCRIPTION = (
+    "Error-bounded saliency regions over an image, runs side by side (DCNv2, Figures 1 and 2): the smallest part of "
+    "the image that gives a node's response within an error bound, found by masking ever more."
+)
 
 
 def add_options(parser: Parser) -> None:
@@ -34,14 +39,31 @@ def check_options(options: Any) -> None:
             raise RunError(f"--{name} must be at least 1, not {getattr(options, name)}")
 
 
+def kind(options: Any) -> Kind:
+    from roikit.analysis.saliency import saliency_region
+    from roikit.analysis.spatial_support import Located
+    from roikit.train.progress import Progress
+
+    def find(model: Any, image: Any, node: Any, name: str) -> Any:
+        with Progress(f"saliency, {name}", total=options.most, every=max(200, options.most // 10)) as bar:
+            return saliency_region(
+                model, image, node, options.bound, measure=options.measure, blocks=options.blocks, batch=options.batch,
+                most=options.most,
+                report=lambda n, share, error: bar.update(n, f"{share:.0%} of the image left, error {error:.2g}"),
+            )  # fmt: skip
+
+    def say(region: Any, asked: Asked) -> str:
+        text = f"{region.share:.1%} of the image, error {region.error:.2g}"
+        if asked.region is not None and region.share > 0:
+            left = Located.of(region.mask(*asked.region.shape).float())
+            text += f"\n{left.share_inside(asked.region):.0%} of it {asked.where}"
+        return text if region.minimal else f"{text}\nnot the smallest: ended by --most"
+
+    return Kind("saliency region", find, say)
+
+
+PART = Part(kind, add_options, check_options)
+
+
 def main(arguments: Sequence[str]) -> int:
-    parser = make_parser(
-        "saliency",
-        "Error-bounded saliency regions over an image, runs side by side (DCNv2, Figures 1 and 2): the "
-        "smallest part of the image that gives a node's response within an error bound, found by masking ever more.",
-    )
-    add_options(parser)
-    options = parser.parse_args(list(arguments))
-    check_options(options)
-    kinds = [region_kind(options.bound, options.measure, options.blocks, options.batch, options.most)]
-    return draw("saliency", "Error-bounded saliency regions", options, kinds)
+    return command("saliency", "Error-bounded saliency regions", DESCRIPTION, [PART], arguments)

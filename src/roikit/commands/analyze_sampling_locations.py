@@ -8,7 +8,12 @@ from typing import Any, Literal
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-from .spatial_support import draw, make_parser, samples_kind
+from .spatial_support import Kind, Part, command, say_located
+
+DESCRIPTION = (
+    "Effective sampling locations over an image, runs side by side (DCNv2, Figures 1 and 2): where a box's bins lie, "
+    "or the samples of the backbone's last convolutions, and how much each counts."
+)
 
 
 def add_options(parser: Parser) -> None:
@@ -28,14 +33,21 @@ def check_options(options: Any) -> None:
         raise RunError("--by=features is of the bins of a box, not of a backbone's node")
 
 
+def kind(options: Any) -> Kind:
+    from roikit.analysis.conv_samples import sampling_locations
+    from roikit.analysis.nodes import BackboneNode
+    from roikit.analysis.spatial_support import bin_locations
+
+    def find(model: Any, image: Any, node: Any, _: str) -> Any:
+        if isinstance(node, BackboneNode):
+            return sampling_locations(model, image, node, options.layers)
+        return bin_locations(model, image, node, options.by)
+
+    return Kind("sampling locations", find, say_located)
+
+
+PART = Part(kind, add_options, check_options)
+
+
 def main(arguments: Sequence[str]) -> int:
-    parser = make_parser(
-        "sampling-locations",
-        "Effective sampling locations over an image, runs side by side (DCNv2, Figures 1 and 2): where "
-        "a box's bins lie, or the samples of the backbone's last convolutions, and how much each counts.",
-    )
-    add_options(parser)
-    options = parser.parse_args(list(arguments))
-    check_options(options)
-    kinds = [samples_kind(options.by, options.layers)]
-    return draw("sampling-locations", "Effective sampling locations", options, kinds)
+    return command("sampling-locations", "Effective sampling locations", DESCRIPTION, [PART], arguments)

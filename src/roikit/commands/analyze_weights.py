@@ -12,6 +12,9 @@ from roikit.train.errors import RunError
 from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder
 
+from .pictured import place_of
+from .several_runs import output
+
 OBJECTS = 2  # shown of an image where no box is given
 MOST = 20  # boxes: a picture of many more could not be opened
 
@@ -65,8 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(boxes) > MOST:
         raise RunError(f"--box: {len(boxes)} boxes are too many for one picture; give at most {MOST}")
     run = RunFolder.open(options.run)
-    if options.out is not None:
-        check_picture(Path(options.out))
+    given = None if options.out is None else output(options.out, ".png")
     config, _ = read(run.config)
 
     import torch
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         )
 
     regions = find_regions(options.image, boxes, dataset)
-    picture = run.path / f"weights-{regions.name}.png" if options.out is None else Path(options.out)
+    picture = given or run.path / f"weights-{regions.name}.png"
     data = config.data
     final = last_stage(run, config, lambda: len(open_dataset(data.path, data.eval_split).categories))
     initial = first_stage(run, config, final)
@@ -122,11 +124,6 @@ def numbers_of(box: Sequence[str]) -> list[float]:
     return values
 
 
-def check_picture(path: Path) -> None:
-    if path.suffix.lower() != ".png" or not path.absolute().parent.is_dir():
-        raise RunError(f"--out {path}: must be a .png file in a folder that exists")
-
-
 def find_regions(given: str, boxes: list[list[float]], dataset: Any) -> Regions:
     """The image that was asked for, with the boxes given, or with its largest objects.
 
@@ -145,7 +142,7 @@ def find_regions(given: str, boxes: list[list[float]], dataset: Any) -> Regions:
         image, name, titles = read_image(path), path.stem, ["region"] * len(boxes)
     else:
         data = dataset()
-        index = place_of(given, data)
+        index = place_of(data, given, data.report.source)
         image, _ = data[index]
         name = Path(data.file_name(index)).stem
         titles = ["region"] * len(boxes)
@@ -159,31 +156,6 @@ def find_regions(given: str, boxes: list[list[float]], dataset: Any) -> Regions:
             f": ({x1:.0f}, {y1:.0f}) to ({x2:.0f}, {y2:.0f}), {x2 - x1:.0f}×{y2 - y1:.0f} of {width}×{height} px"
         )
     return Regions(image, name, boxes, titles)
-
-
-def place_of(given: str, data: Any) -> int:
-    """The place in a data set of an image by its file, its number or its file's name."""
-    source, count = data.report.source, len(data)
-    path = Path(given)
-    files = [Path(data.file_name(i)) for i in range(count)]
-    if path.is_file():
-        mine = [i for i, file in enumerate(files) if file.absolute() == path.absolute()]
-        if not mine:
-            raise RunError(
-                f"{given}: is not an image of {source}, so its objects are not known; give --box X1 Y1 X2 Y2"
-            )
-        return mine[0]
-    if given.lstrip("-").isdigit():
-        if not 0 <= int(given) < count:
-            raise RunError(f"image {given}: {source} has {count} images, numbers 0 to {count - 1}")
-        return int(given)
-    mine = [
-        i for i, file in enumerate(files) if given in (file.name, file.stem) or file.as_posix().endswith(f"/{given}")
-    ]
-    if len(mine) != 1:
-        found = "no such file, and no image of that name in" if not mine else f"{len(mine)} images have that name in"
-        raise RunError(f"{given}: {found} {source}")
-    return mine[0]
 
 
 def largest_objects(data: Any, index: int) -> tuple[list[list[float]], list[str]]:

@@ -40,6 +40,8 @@ def open_runs(paths: Sequence[str]) -> list[OneRun]:
     Raises:
         RunError: no run, a run without weights, one that is given twice.
     """
+    from roikit.detection.pooling import show
+
     found = []
     names = [Path(path).resolve().name for path in paths]
     for path, name in zip(paths, names, strict=True):
@@ -50,15 +52,8 @@ def open_runs(paths: Sequence[str]) -> list[OneRun]:
         if [Path(p).resolve() for p in paths].count(run.path.resolve()) > 1:
             raise RunError(f"{path}: is given twice")
         shown = name if names.count(name) == 1 else str(Path(path))
-        found.append(OneRun(shown, method_of(config), path, config, text))
+        found.append(OneRun(shown, show(config.extractor), path, config, text))
     return found
-
-
-def method_of(config: TrainConfig) -> str:
-    """The name of a configuration's extractor: the class that its maker makes."""
-    made: Any = config.extractor
-    kind = getattr(made, "func", made)
-    return kind.__name__ if isinstance(kind, type) else type(kind).__name__
 
 
 def open_split(runs: Sequence[OneRun], data: str | None, split: str | None) -> tuple[Any, str]:

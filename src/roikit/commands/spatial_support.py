@@ -11,7 +11,8 @@ from typing import Any
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-from .analyze_masks import check_box, place_of
+from .analyze_masks import check_box
+from .pictured import place_of
 from .several_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
 
 MOST = 12  # nodes: a picture of many more could not be opened
@@ -46,6 +47,21 @@ class Kind:
     say: Callable[[Any, Asked], str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A kind of support on the command line.
+
+    Args:
+        kind: of the parsed options.
+        add_options: its own, to a parser.
+        check_options: raises a `RunError` where they do not fit.
+    """
+
+    kind: Callable[[Any], Kind]
+    add_options: Callable[[Parser], None] = lambda _: None
+    check_options: Callable[[Any], None] = lambda _: None
+
+
 def make_parser(name: str, description: str) -> Parser:
     parser = Parser(prog=f"roikit analyze {name}", description=description + DESCRIPTION)
     add_runs(parser)
@@ -69,6 +85,17 @@ def make_parser(name: str, description: str) -> Parser:
         "--out", type=str | None, default=None, help=f"PNG file; nothing is {name}.png in the first RUN."
     )
     return parser
+
+
+def command(name: str, title: str, description: str, parts: Sequence[Part], arguments: Sequence[str]) -> int:
+    """A command that draws these kinds of support."""
+    parser = make_parser(name, description)
+    for part in parts:
+        part.add_options(parser)
+    options = parser.parse_args(list(arguments))
+    for part in parts:
+        part.check_options(options)
+    return draw(name, title, options, [part.kind(options) for part in parts])
 
 
 def draw(name: str, title: str, options: Any, kinds: Sequence[Kind]) -> int:
@@ -208,48 +235,3 @@ def say_located(located: Any, asked: Asked) -> str:
         return "nothing counts: the response does not change"
     share = "" if asked.region is None else f"{located.share_inside(asked.region):.0%} {asked.where}, "
     return f"{share}radius {located.radius():.0f} px"
-
-
-def field_kind() -> Kind:
-    from roikit.analysis.spatial_support import Located, receptive_field
-
-    return Kind(
-        "receptive field",
-        lambda model, image, node, _: receptive_field(model, image, node),
-        lambda field, asked: say_located(Located.of(field), asked),
-    )
-
-
-def samples_kind(by: Any, layers: int) -> Kind:
-    from roikit.analysis.conv_samples import sampling_locations
-    from roikit.analysis.nodes import BackboneNode
-    from roikit.analysis.spatial_support import bin_locations
-
-    def find(model: Any, image: Any, node: Any, _: str) -> Any:
-        if isinstance(node, BackboneNode):
-            return sampling_locations(model, image, node, layers)
-        return bin_locations(model, image, node, by)
-
-    return Kind("sampling locations", find, say_located)
-
-
-def region_kind(bound: float, measure: Any, blocks: int, batch: int, most: int) -> Kind:
-    from roikit.analysis.saliency import saliency_region
-    from roikit.analysis.spatial_support import Located
-    from roikit.train.progress import Progress
-
-    def find(model: Any, image: Any, node: Any, name: str) -> Any:
-        with Progress(f"saliency, {name}", total=most, every=max(200, most // 10)) as bar:
-            return saliency_region(
-                model, image, node, bound, measure=measure, blocks=blocks, batch=batch, most=most,
-                report=lambda n, share, error: bar.update(n, f"{share:.0%} of the image left, error {error:.2g}"),
-            )  # fmt: skip
-
-    def say(region: Any, asked: Asked) -> str:
-        text = f"{region.share:.1%} of the image, error {region.error:.2g}"
-        if asked.region is not None and region.share > 0:
-            left = Located.of(region.mask(*asked.region.shape).float())
-            text += f"\n{left.share_inside(asked.region):.0%} of it {asked.where}"
-        return text if region.minimal else f"{text}\nnot the smallest: ended by --most"
-
-    return Kind("saliency region", find, say)

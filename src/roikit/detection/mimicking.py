@@ -123,17 +123,9 @@ class Mimicking(nn.Module):
         heads, size = self.detector.roi_heads, self.size
         if not len(crops):  # the classifier still takes part: several processes wait for its gradient
             return crops.new_zeros(0, self.classifier.in_features)
-        pool = heads.box_roi_pool
         whole = [crops.new_tensor([[0, 0, size, size]])] * len(crops)
         # the same extractors, with the level of stride 2⁴ = 16 for regions of the crop's size, whatever that is
-        read = MultiScale(
-            pool.extractor,
-            pool.featmap_names,
-            pool.strides,
-            aggregate=pool.aggregate,
-            canonical_scale=size,
-            canonical_level=4,
-        )
+        read = heads.box_roi_pool.like(canonical_scale=size, canonical_level=4)
         with _running_statistics(self.detector):
             maps = self.detector.backbone(crops)
             maps = {"0": maps} if isinstance(maps, Tensor) else maps  # as torchvision reads a backbone of one map

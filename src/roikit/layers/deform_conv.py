@@ -58,7 +58,7 @@ class DeformConv(nn.Conv2d):
         modulated: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        self.padding = _numbers(self)
+        self.padding = padding_of(self)
         self.modulated = modulated
         self.offset = self._offset_layer()
 
@@ -143,7 +143,7 @@ def _sampled(x: Tensor, conv: DeformConv) -> Tensor:
     return out.to(x.dtype)
 
 
-def _numbers(conv: nn.Conv2d) -> tuple[int, int]:
+def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
     """The padding of a convolution, which may be a word, in cells."""
     if conv.padding == "valid":
         return (0, 0)
