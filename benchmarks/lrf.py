@@ -21,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import resident
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, scaled_dot_product_attention
@@ -115,18 +116,9 @@ def peak(name: str, backward: bool) -> float:
         few = [t.clone().requires_grad_() for t in (x, rest[0][:2], *rest[1:])]
         torch.autograd.grad(form(name, module, boxes[:2])(*few), few, upstream[:2])
     leaves = [t.clone().requires_grad_(backward) for t in (x, *rest)]
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set
     if backward:
-        torch.autograd.grad(f(*leaves), leaves, upstream)
-    else:
-        f(*leaves)
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1])
+        return resident.peak(lambda: torch.autograd.grad(f(*leaves), leaves, upstream))
+    return resident.peak(lambda: f(*leaves))
 
 
 def peaks(threads: int) -> dict[str, dict[str, float]]:

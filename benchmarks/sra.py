@@ -21,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import resident
 import torch
 from torch import Tensor
 
@@ -95,15 +96,7 @@ def peak(rois: int, cells: int, channels: int) -> float:
     with torch.no_grad():
         pooling(roikit.RoIAlign(7))(maps, boxes)  # libraries, threads, the turned maps are there
         pooling(extractor)(maps, [boxes[0][:8]])
-        before = _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the largest resident set
-        pooling(extractor)(maps, boxes)
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1])
+        return resident.peak(lambda: pooling(extractor)(maps, boxes))
 
 
 def main() -> None:

@@ -33,7 +33,9 @@ def xywh(box: torch.Tensor) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_pycocotools(seed):
-    coco_module = pytest.importorskip("pycocotools.coco")
+    coco_module = pytest.importorskip(
+        "pycocotools.coco", reason="pycocotools, a development dependency, is not installed"
+    )
     from pycocotools.cocoeval import COCOeval
 
     target, found = scene(seed)

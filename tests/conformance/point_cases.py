@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from listing import SCALE, rois, turned_boxes
+from listing import SCALE, close, rois, turned_boxes
 
 from roikit.boxes import Rois
 from roikit.extractors import RoIAlign, RoITransformer, RotatedRoIAlign, SectorPool
-
-
-def close(found, expected, atol=1e-13):
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
 def by_image(boxes, rows) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from listing import SCALE, rois
+from listing import SCALE, close, rois
 
 from roikit.extractors import (
     ConvMaskRoIAlign,
@@ -31,10 +31,6 @@ def scene(rng):
     boxes = rois(rng, inside=True)
     half = boxes.new_tensor([0, 0.5 / SCALE[1], 0.5 / SCALE[0], 0.5 / SCALE[1], 0.5 / SCALE[0]])
     return boxes, boxes + half
-
-
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
 
 
 def equal_masks_are_the_mean_of_the_roi(x, rng):

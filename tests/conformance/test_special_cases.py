@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from listing import SCALE, every, features, rois
+from listing import SCALE, close, every, features, rois
 from lrf_cases import LRF_CASES
 from point_cases import POINT_CASES
+from shifted_cases import SHIFTED_CASES
 from sra_cases import ATTENTION_CASES, CONV_CASES, SELF_ATTENTION_CASES, SRA_CASES
 from torch.nn.functional import avg_pool2d, max_pool2d
 
@@ -21,16 +22,10 @@ from roikit.extractors import (
     AdaptiveRoIAlign,
     CenterPool,
     ConvMaskRoIAlign,
-    DeformPSRoIPool,
-    DeformRoIPool,
     GrammarPool,
     LearnedRegionFeatures,
     MaskedRoIPool,
-    ModulatedDeformRoIPool,
-    PartDeformRoIPool,
     PrRoIPool,
-    PSRoIAlign,
-    PSRoIPool,
     RoIAlign,
     RoIAttention,
     RoIPool,
@@ -113,11 +108,6 @@ def precise_pooling_of_a_vanishing_roi_is_the_interpolated_point(x, rng):
     torch.testing.assert_close(PrRoIPool(1)(x, point), RoIAlign(1, 1)(x, sample), rtol=0, atol=1e-6)
 
 
-def close(found, expected, atol=1e-13):
-    """Equal but for the order of a sum: a method that becomes another one exactly differs in a last bit at most."""
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
-
-
 def the_whole_image(x) -> torch.Tensor:
     return torch.tensor([[0, 0, 0, x.shape[3], x.shape[2]]], dtype=torch.float64)
 
@@ -198,110 +188,6 @@ def a_mask_of_ones_changes_nothing_and_of_zeros_gives_nothing(x, rng):
         assert torch.equal(found, masked(x, by_image, SCALE) * torch.cat(lists)[:, None])
 
 
-def untrained_deformable_pooling_is_align(x, rng):
-    boxes = rois(rng)
-    close(DeformRoIPool(5, 3).double()(x, boxes, SCALE), RoIAlign(3)(x, boxes, SCALE), 1e-15)
-
-
-def equal_offsets_move_the_roi(x, rng):
-    boxes = rois(rng, inside=True)
-    pool = DeformRoIPool(5, 3).double()
-    with torch.no_grad():
-        pool.offset.bias.copy_(torch.tensor([0.5] * 9 + [-0.25] * 9))  # (y, x), in tenths of the RoI's size
-    size = boxes[:, 3:] - boxes[:, 1:3]
-    moved = boxes.clone()
-    moved[:, 1:] += (size * size.new_tensor([-0.025, 0.05])).repeat(1, 2)
-    close(pool(x, boxes, SCALE), RoIAlign(3)(x, moved, SCALE))
-
-
-def untrained_modulated_pooling_is_half_of_align(x, rng):
-    boxes = rois(rng)
-    for pack in ("shared", "separate"):
-        pool = ModulatedDeformRoIPool(5, 3, pack, hidden=8).double()
-        close(pool(x, boxes, SCALE), RoIAlign(3)(x, boxes, SCALE) / 2, 1e-15)
-
-
-def modulated_pooling_with_factors_of_one_is_the_first_version(x, rng):
-    boxes = rois(rng)
-    second = ModulatedDeformRoIPool(5, 3, "separate", hidden=8).double()
-    first = DeformRoIPool(5, 3).double()
-    offset = torch.randn(18, generator=rng, dtype=torch.float64)
-    with torch.no_grad():
-        second.factor[-1].bias.fill_(50.0)  # a sigmoid of 1
-        second.offset[-1].bias.copy_(offset)
-        first.offset.bias.copy_(offset)
-    close(second(x, boxes, SCALE), first(x, boxes, SCALE))
-
-
-def bins_move_and_fade_with_the_part_they_lie_in(x, rng):
-    """Bin (i, j) of 6 × 4 as part (i // 2, j // 2) of 3 × 2; ``at`` is the same with the layers of a 3 × 2 grid."""
-    boxes = rois(rng)
-    of_parts = torch.randn(3, 3, 2, generator=rng, dtype=torch.float64)
-    of_bins = torch.stack([of_parts[:, i // 2, j // 2] for i in range(6) for j in range(4)], 1)
-    single = ModulatedDeformRoIPool(5, (6, 4), hidden=8).double()
-    coarse = ModulatedDeformRoIPool(5, (3, 2), hidden=8).double()
-    by_parts = ModulatedDeformRoIPool(5, (6, 4), hidden=8, part_size=(3, 2)).double()
-    with torch.no_grad():
-        single.both[-1].bias.copy_(of_bins.flatten())
-        coarse.both[-1].bias.copy_(of_parts.flatten())
-        by_parts.both[-1].bias.copy_(of_parts.flatten())
-    expected = single(x, boxes, SCALE)
-    close(by_parts(x, boxes, SCALE), expected)
-    close(coarse.at((6, 4))(x, boxes, SCALE), expected)
-    assert torch.equal(coarse.at((6, 4)).at((3, 2))(x, boxes, SCALE), coarse(x, boxes, SCALE))
-    assert by_parts.weights(x, boxes, SCALE).offset.shape == (12, 2, 6, 4)
-
-
-def parts_are_told_from_features_at_their_own_grid(x, rng):
-    """With layers that are not zero: what 3 × 2 parts do is what the 3 × 2 grid's own bins do."""
-    boxes, fine = rois(rng), DeformRoIPool(5, (6, 4), part_size=(3, 2)).double()
-    torch.nn.init.normal_(fine.offset.weight)
-    offset = fine.weights(x, boxes, SCALE).offset
-    assert torch.equal(offset[:, :, ::2, ::2], fine.at((3, 2)).weights(x, boxes, SCALE).offset)
-
-
-def parts_that_cannot_or_will_not_move_are_average_pooling(x, rng):
-    boxes = rois(rng)
-    expected = RoIPool(3, "average")(x, boxes, SCALE)
-    for pool in (PartDeformRoIPool(3, reach=0), PartDeformRoIPool(3, penalty=100.0)):
-        close(pool.double()(x, boxes, SCALE), expected)
-    same = torch.full_like(x, 0.3)
-    weights = PartDeformRoIPool(3).double().weights(same, rois(rng, inside=True), SCALE)
-    assert not weights.shift.any()
-
-
-def position_sensitive_align_of_equal_maps_is_align(x, rng):
-    boxes = rois(rng)
-    close(PSRoIAlign((3, 2))(x.repeat_interleave(6, 1), boxes, SCALE), RoIAlign((3, 2))(x, boxes, SCALE), 1e-15)
-
-
-def position_sensitive_pooling_of_equal_maps_is_average_pooling(x, rng):
-    """Of a box that counts its last cell, where that is not the map's last."""
-    boxes = rois(rng, inside=True, scale=(1.0, 1.0)).round()
-    boxes[:, 1:3] = boxes[:, 1:3].clamp(max=11)
-    boxes[:, 3:] = torch.minimum(torch.maximum(boxes[:, 3:], boxes[:, 1:3] + 1), boxes.new_tensor([16, 12]))
-    shorter = boxes - boxes.new_tensor([0, 0, 0, 1, 1])
-    close(PSRoIPool((3, 2))(x.repeat_interleave(6, 1), boxes), RoIPool((3, 2), "average")(x, shorter))
-
-
-def untrained_deformable_ps_pooling_is_align_an_eighth_of_a_bin_earlier(x, rng):
-    """Of a box with its last pixel; away from the border, whose samples count otherwise."""
-    boxes = torch.tensor([[0.0, 3, 2, 9, 8], [1, 4, 5, 11, 9]], dtype=torch.float64)
-    eighth = (boxes[:, 3:] + 1 - boxes[:, 1:3]) / boxes.new_tensor([2.0, 3.0]) / 8
-    moved = torch.cat([boxes[:, :1], boxes[:, 1:3] - eighth, boxes[:, 3:] + 1 - eighth], 1)
-    close(DeformPSRoIPool(5, (3, 2)).double()(x, boxes), RoIAlign((3, 2), 4)(x, moved))
-
-
-def classes_with_equal_offsets_are_one_class(x, rng):
-    x, boxes = x.repeat(1, 8, 1, 1), rois(rng)
-    one, two = (DeformPSRoIPool(40, (3, 2), group_size=2, part_size=2, classes=n).double() for n in (1, 2))
-    offset = torch.randn(8, generator=rng, dtype=torch.float64)
-    with torch.no_grad():
-        one.offset.bias.copy_(offset)
-        two.offset.bias.copy_(offset.repeat(2))
-    assert torch.equal(one(x, boxes, SCALE), two(x, boxes, SCALE))
-
-
 def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
     """Single cells: RoI Align itself. The whole grid: its mean. Rows: the mean of each."""
     boxes, pool = rois(rng), GrammarPool(5, (3, 2)).double()
@@ -325,6 +211,7 @@ def a_grammar_that_prefers_one_shape_is_pooling_at_that_grid(x, rng):
 
 CASES = {
     **POINT_CASES,
+    **SHIFTED_CASES,
     LearnedRegionFeatures: LRF_CASES,
     SemanticRoIAlign: SRA_CASES,
     ConvMaskRoIAlign: CONV_CASES,
@@ -336,23 +223,6 @@ CASES = {
     CenterPool: [the_centre_is_align_with_one_sample, the_nearest_centre_is_the_cell_it_lies_in],
     SpatialPyramidPool: [a_pyramid_is_its_grids_side_by_side, average_of_the_whole_image_is_global_average_pooling],
     MaskedRoIPool: [a_mask_of_ones_changes_nothing_and_of_zeros_gives_nothing],
-    DeformRoIPool: [
-        untrained_deformable_pooling_is_align,
-        equal_offsets_move_the_roi,
-        parts_are_told_from_features_at_their_own_grid,
-    ],
-    ModulatedDeformRoIPool: [
-        untrained_modulated_pooling_is_half_of_align,
-        modulated_pooling_with_factors_of_one_is_the_first_version,
-        bins_move_and_fade_with_the_part_they_lie_in,
-    ],
-    PartDeformRoIPool: [parts_that_cannot_or_will_not_move_are_average_pooling],
-    PSRoIAlign: [position_sensitive_align_of_equal_maps_is_align],
-    PSRoIPool: [position_sensitive_pooling_of_equal_maps_is_average_pooling],
-    DeformPSRoIPool: [
-        untrained_deformable_ps_pooling_is_align_an_eighth_of_a_bin_earlier,
-        classes_with_equal_offsets_are_one_class,
-    ],
     RoIAlign: [
         align_with_one_centred_sample_per_cell_is_a_crop,
         align_of_bins_of_two_cells_is_average_pooling,

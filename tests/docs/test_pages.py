@@ -36,8 +36,8 @@ def test_pages_have_examples():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    pytest.importorskip("sphinx")
-    pytest.importorskip("furo")
+    pytest.importorskip("sphinx", reason="sphinx, which builds the documentation, is not installed")
+    pytest.importorskip("furo", reason="furo, which builds the documentation, is not installed")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "site")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

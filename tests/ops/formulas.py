@@ -26,6 +26,12 @@ def bilinear(x, v: float, u: float) -> float:
     )
 
 
+def on_map(x, v: float, u: float) -> float:
+    """A bilinear sample, or 0 outside [-1, N]."""
+    inside = -1 <= v <= len(x) and -1 <= u <= len(x[0])
+    return bilinear(x, v, u) if inside else 0.0
+
+
 def roi_align(x, box, grid, sampling_ratio: int, aligned: bool):
     """Mask R-CNN's RoI Align: the mean of S_y × S_x samples; one outside [-1, N] counts as 0."""
     height, width = len(x), len(x[0])

@@ -73,7 +73,7 @@ def test_errors(rng):
 
 def run_openvino(make, *inputs: torch.Tensor) -> torch.Tensor:
     """The result of the one operator that ``make`` builds from parameters like the inputs."""
-    openvino = pytest.importorskip("openvino")
+    openvino = pytest.importorskip("openvino", reason="openvino, a development dependency, is not installed")
     from openvino import opset8
 
     parameters = [opset8.parameter(list(t.shape), np.float32) for t in inputs]

@@ -9,6 +9,7 @@ import tiny_run
 import torch
 
 from roikit.cli import main
+from roikit.train.loop import Training
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,18 @@ def train(coco):
 
     yield run
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def left(monkeypatch) -> list[int]:
+    """``left[0] = n``: Ctrl-C comes before the (n + 1)-th step from now."""
+    plain, left = Training.take_step, [10**6]
+
+    def stops(self, *batch):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return plain(self, *batch)
+
+    monkeypatch.setattr(Training, "take_step", stops)
+    return left

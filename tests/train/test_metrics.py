@@ -11,7 +11,7 @@ import torch
 
 from roikit.train.metrics import NUMBERS, coco_metrics, decode_masks, encode_masks
 
-pycocotools = pytest.importorskip("pycocotools")
+pycocotools = pytest.importorskip("pycocotools", reason="pycocotools, a development dependency, is not installed")
 CATEGORIES = ["a", "b", "c", "never"]
 SIDE = 160
 

@@ -14,8 +14,6 @@ import pytest
 import tiny_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from roikit.train.loop import Training
-
 STEPS = 12
 
 
@@ -53,20 +51,10 @@ def assert_same(one: Path, other: Path) -> None:
     ],
     ids=["adamw-ema-eval", "sgd-workers-masks", "layers-per-level"],
 )
-def test_stopped_between_and_within_steps(train, tmp_path, monkeypatch, capsys, flags):
+def test_stopped_between_and_within_steps(train, tmp_path, left, capsys, flags):
     length = [f"--optim.steps={STEPS}", "--save_every=3", *flags]
     assert train(f"--out={tmp_path / 'whole'}", *length) == 0
     broken = tmp_path / "broken"
-    plain = Training.take_step
-    left = [0]
-
-    def stops(self, *batch):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return plain(self, *batch)
-
-    monkeypatch.setattr(Training, "take_step", stops)
     start = [f"--out={broken}", *length]
     # before the first checkpoint, right after one, between two, after the same one again
     for steps in (2, 3, 4, 2):
@@ -80,18 +68,11 @@ def test_stopped_between_and_within_steps(train, tmp_path, monkeypatch, capsys, 
     assert_same(tmp_path / "whole", broken)
 
 
-def test_tensorboard_has_every_step_once(train, tmp_path, monkeypatch):
-    plain, calls = Training.take_step, [0]
-
-    def stops(self, *batch):
-        calls[0] += 1
-        if calls[0] == 6:
-            raise KeyboardInterrupt
-        return plain(self, *batch)
-
-    monkeypatch.setattr(Training, "take_step", stops)
+def test_tensorboard_has_every_step_once(train, tmp_path, left):
+    left[0] = 5
     run = tmp_path / "run"
     assert train(f"--out={run}", "--optim.steps=7", "--save_every=3") == 130
+    left[0] = 100
     assert train(f"--resume={run}") == 0
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()

@@ -11,6 +11,8 @@ import tiny_run
 import torch
 from safetensors.torch import load_file
 
+from roikit.train import checkpoint
+
 # SGD: Adam divides by the size of tiny gradients, and so enlarges rounding. Frozen norms: batch norm sees only its own
 # images. Batches of 6 from 5 images: epochs end inside a batch and a share; 5 images do not divide over 2 processes.
 FLAGS = [
@@ -36,8 +38,7 @@ def data(tmp_path_factory):
 def test_two_processes_are_one(train, data, tmp_path):
     flags = [f"--data.path={data}", *FLAGS]
     assert train(f"--out={tmp_path / 'one'}", *flags) == 0
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "roikit"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "roikit"]
     result = subprocess.run(
         [sys.executable, *launch, "train", *tiny_run.FLAGS, *flags, f"--out={tmp_path / 'two'}"],
         env=tiny_run.ENVIRONMENT,
@@ -47,6 +48,8 @@ def test_two_processes_are_one(train, data, tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    states = [checkpoint.load_newest(tmp_path / name / "checkpoints", print) for name in ("one", "two")]
+    assert [len(state["random"]) for state in states] == [1, 2]  # each process has its own random numbers
 
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()

@@ -14,6 +14,7 @@ from .build import build_model
 from .config import TrainConfig
 from .errors import RunError
 from .runfolder import RunFolder, load_weights
+from .trained import rebuild
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,12 @@ def last_stage(run: RunFolder, config: TrainConfig, categories: Callable[[], int
         RunError: nothing has been trained yet, or the files are damaged or of another architecture.
     """
     if run.weights.is_file():
-        weights = run.read_weights()
-        number, built, tensors, where = len(weights.categories), weights.built, weights.tensors, run.weights
-        source = "model.safetensors"
-    else:
-        state = checkpoint.load_newest(run.checkpoints, lambda line: print(line, file=sys.stderr))
-        if state is None or state["step"] == 0:
-            raise RunError(f"{run.path}: nothing has been trained yet (roikit train --resume {run.path})")
-        number, built, tensors, where = categories(), state["built"], best_of(state), run.checkpoints
-        source = f"checkpoint of step {state['step']}"
-    model = build_model(config, number, built)
-    load_weights(model, tensors, where)
-    return Stage(model.eval(), built, number, source)
+        model, weights = rebuild(run, config)
+        return Stage(model, weights.built, len(weights.categories), "model.safetensors")
+    state = checkpoint.load_newest(run.checkpoints, lambda line: print(line, file=sys.stderr))
+    if state is None or state["step"] == 0:
+        raise RunError(f"{run.path}: nothing has been trained yet (roikit train --resume {run.path})")
+    return _of_checkpoint(run, config, state, categories())
 
 
 def first_stage(run: RunFolder, config: TrainConfig, last: Stage) -> Stage:
@@ -62,10 +57,7 @@ def first_stage(run: RunFolder, config: TrainConfig, last: Stage) -> Stage:
     """
     categories, built = last.categories, last.built
     if 0 in checkpoint.steps(run.checkpoints):
-        state = checkpoint.load(run.checkpoints, 0)
-        model = build_model(config, categories, state["built"])
-        load_weights(model, best_of(state), run.checkpoints)
-        return Stage(model.eval(), built, categories, "checkpoint of step 0")
+        return _of_checkpoint(run, config, checkpoint.load(run.checkpoints, 0), categories)
     from accelerate.utils import set_seed
 
     set_seed(config.seed)  # as training does, right before it builds
@@ -77,6 +69,12 @@ def first_stage(run: RunFolder, config: TrainConfig, last: Stage) -> Stage:
             "checkpoint of step 0 was not kept; train with --keep_checkpoints 0 to keep it"
         )
     return Stage(model.eval(), built, categories, f"built anew with seed {config.seed}")
+
+
+def _of_checkpoint(run: RunFolder, config: TrainConfig, state: Mapping[str, Any], categories: int) -> Stage:
+    model = build_model(config, categories, state["built"])
+    load_weights(model, best_of(state), run.checkpoints)
+    return Stage(model.eval(), state["built"], categories, f"checkpoint of step {state['step']}")
 
 
 def best_of(state: Mapping[str, Any]) -> dict[str, Any]:

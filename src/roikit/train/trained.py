@@ -9,7 +9,7 @@ from torch import nn
 from .build import build_model
 from .config import TrainConfig
 from .parse import read
-from .runfolder import RunFolder, load_weights
+from .runfolder import RunFolder, Weights, load_weights
 
 
 def load_trained(path: str | Path) -> tuple[nn.Module, list[str], TrainConfig]:
@@ -20,10 +20,16 @@ def load_trained(path: str | Path) -> tuple[nn.Module, list[str], TrainConfig]:
     """
     run = RunFolder.open(path)
     config, _ = read(run.config)
+    model, weights = rebuild(run, config)
+    return model, weights.categories, config
+
+
+def rebuild(run: RunFolder, config: TrainConfig) -> tuple[nn.Module, Weights]:
+    """The detector of a run's weights (in evaluation mode, on the CPU), and what was written with them."""
     weights = run.read_weights()
     model = build_model(config, len(weights.categories), weights.built)
     load_weights(model, weights.tensors, run.weights)
-    return model.eval(), weights.categories, config
+    return model.eval(), weights
 
 
 def pick_device(cpu: bool) -> str:
