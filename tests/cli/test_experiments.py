@@ -147,6 +147,24 @@ def test_mean_and_spread_of_seeds():
     assert [result.cell(c) for c in ("AP", "AP50", "AP75")] == ["42.0 ± 2.0", "60.0", "-"]
 
 
+def test_columns_of_masks(tmp_path):
+    from roikit.train.comparing import Job, results
+    from roikit.train.runfolder import RunFolder
+
+    rows = [{"label": "a", "run": "a", "paper": [1.0, 2.0]}]
+    write(tmp_path / "table.yaml", {"title": "A", "columns": ["AP", "mask_AP"], "rows": rows})
+    table = PaperTable.read(tmp_path)
+    write(tmp_path / "out" / "metrics.json", json.dumps(BOTH))
+    (only,) = results(table, [Job(table.rows[0], 0, RunFolder(tmp_path / "out"), ())])
+    assert [only.cell(column) for column in table.columns] == ["25.0", "50.0"]
+    write(tmp_path / "out" / "metrics.json", json.dumps({**BOTH, "segm": {"AP": None}}))
+    (only,) = results(table, [Job(table.rows[0], 0, RunFolder(tmp_path / "out"), ())])
+    assert [only.cell(column) for column in table.columns] == ["25.0", "-"]
+
+
+BOTH = {"bbox": {"AP": 0.25}, "segm": {"AP": 0.5}, "train_seconds": 1.0}
+
+
 def test_wrong_comparisons(fails, table, tmp_path):
     assert "has no table.yaml" in fails("compare", tmp_path / "nothing")
     assert f"tables below it: {table}" in fails("compare", tmp_path)

@@ -134,8 +134,15 @@ def results(table: PaperTable, jobs: Sequence[Job]) -> Iterator[Result]:
     for row in table.rows:
         own = [job.metrics() for job in jobs if job.row == row and job.done]
         if own:
-            ours = {c: [100 * m["bbox"][c] for m in own if m["bbox"].get(c) is not None] for c in table.columns}
+            found = {column: [_measured(metrics, column) for metrics in own] for column in table.columns}
+            ours = {column: [100 * value for value in values if value is not None] for column, values in found.items()}
             yield Result(row, ours, [m["train_seconds"] for m in own])
+
+
+def _measured(metrics: dict[str, Any], column: str) -> float | None:
+    """A column of METRICS in a run's metrics.json; None where it was not measured."""
+    kind, name = ("segm", column.removeprefix("mask_")) if column.startswith("mask_") else ("bbox", column)
+    return metrics.get(kind, {}).get(name)
 
 
 def as_json(table: PaperTable, scale: str, found: Sequence[Result]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 from .bases import read_config
 from .errors import RunError
 
-METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
+_BOXES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
+METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES))
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PaperTable:
     Attributes:
         folder: where it lies.
         title: the paper and the table.
-        columns: metrics of the boxes, of `roikit.train.table.COLUMNS`.
+        columns: of METRICS: of boxes, or of masks (mask_AP).
         rows: in the paper's order.
         about: what is special about it, for the reader; may be empty.
     """
