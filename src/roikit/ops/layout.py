@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from . import jit, memory, threads
-
-TILE = 32
+from .vector import lanes, turn
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -19,25 +18,50 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def numbers(x: Tensor) -> np.ndarray:
+    """A tensor as a contiguous array of what it stores: a half type's bits (see vector.py)."""
+    x = x.detach().contiguous()
+    return (x.view(memory.BITS[x.dtype]) if x.dtype in memory.BITS else x).numpy()
+
+
+def last_numbers(x: Tensor) -> np.ndarray:
+    """The same of [B, C, H, W] as [B, H, W, C]; no copy where it already lies so."""
+    if is_channels_last(x):
+        return numbers(x.permute(0, 2, 3, 1))
+    source = numbers(x)
+    batch, channels, height, width = source.shape
+    return _turn(source, np.empty((batch, height, width, channels), source.dtype))
+
+
 def is_channels_last(x: Tensor) -> bool:
     """Whether [B, C, H, W] already lies in memory as [B, H, W, C]."""
     return x.permute(0, 2, 3, 1).is_contiguous()
 
 
+PIXELS = 64  # of a task: what is written is one run of memory
+
+
 @jit.kernel
-def _to_last(start, stop, source, target, tile):
-    """source [B, C, P] to target [B, P, C], for blocks of pixels; a tile stays in the cache while it is turned."""
+def _to_last(start, stop, source, target):
+    """source [B, C, P] to target [B, P, C], for blocks of pixels, by tiles that are turned in registers."""
     _, channels, pixels = source.shape
-    blocks = (pixels + tile - 1) // tile
+    blocks = (pixels + PIXELS - 1) // PIXELS
+    of, to = source.reshape(-1), target.reshape(-1)
+    tile = lanes(of)
+    whole = channels // tile * tile
     for block in range(start, stop):
-        b = block // blocks
-        p0 = (block % blocks) * tile
-        p1 = min(p0 + tile, pixels)
-        for c0 in range(0, channels, 256):
-            c1 = min(c0 + 256, channels)
-            for p in range(p0, p1):
-                for c in range(c0, c1):
-                    target[b, p, c] = source[b, c, p]
+        b, first = block // blocks, block % blocks * PIXELS
+        last = min(first + PIXELS, pixels)
+        full = first + (last - first) // tile * tile
+        for c in range(0, whole, tile):
+            for p in range(first, full, tile):
+                turn(
+                    to, np.uintp((b * pixels + p) * channels + c), np.uintp(channels),
+                    of, np.uintp((b * channels + c) * pixels + p), np.uintp(pixels),
+                )  # fmt: skip
+        for p in range(first, last):
+            for c in range(whole if p < full else 0, channels):
+                target[b, p, c] = source[b, c, p]
 
 
 KEEP = 256 << 20  # bytes: a larger copy is not kept
@@ -46,42 +70,36 @@ _kept: list[np.ndarray] = []  # at most one, flat; popping and appending are ato
 
 @contextlib.contextmanager
 def borrowed(x: Tensor) -> Iterator[np.ndarray]:
-    """``channels_last(x)`` for the time of a ``with`` block; the next one reuses the memory.
+    """``last_numbers(x)`` for the time of a ``with`` block; the next one reuses the memory.
 
     Fresh memory for the copy of a 69 MB map costs more in page faults than the copying does.
     """
-    if is_channels_last(x) or x.numel() * 4 > KEEP:
-        yield channels_last(x)
+    if is_channels_last(x) or x.numel() * x.element_size() > KEEP:
+        yield last_numbers(x)
         return
-    wide = sum_dtype(x.dtype)
     try:
-        flat = _kept.pop()
+        kept = _kept.pop()
     except IndexError:
-        flat = None
-    if flat is None or flat.size < x.numel() or flat.dtype != memory.NUMPY[wide]:
-        flat = memory.empty((x.numel(),), wide).numpy()
+        kept = np.empty(0, np.uint8)
+    if kept.size < x.numel() * x.element_size():
+        kept = np.empty(x.numel() * x.element_size(), np.uint8)
     batch, channels, height, width = x.shape
-    target = flat[: x.numel()].reshape(batch, height, width, channels)
-    yield _turn(x.detach().to(wide), target)
-    _kept[:] = [flat]
+    source = numbers(x)
+    target = kept[: source.nbytes].view(source.dtype).reshape(batch, height, width, channels)
+    yield _turn(source, target)
+    _kept[:] = [kept]
 
 
 def channels_last(x: Tensor) -> np.ndarray:
     """[B, C, H, W] as a contiguous [B, H, W, C] array in the sums' dtype; no copy where it already is one."""
-    x = x.detach()
-    wide = sum_dtype(x.dtype)
-    if x.dtype != wide:
-        x = x.to(wide)
-    if is_channels_last(x):
-        return x.permute(0, 2, 3, 1).numpy()
-    batch, channels, height, width = x.shape
-    return _turn(x, memory.empty((batch, height, width, channels), wide).numpy())
+    return last_numbers(x.detach().to(sum_dtype(x.dtype)))
 
 
-def _turn(x: Tensor, target: np.ndarray) -> np.ndarray:
-    """Copy [B, C, H, W] into ``target`` [B, H, W, C]."""
-    batch, channels, height, width = x.shape
-    source = x.contiguous().numpy().reshape(batch, channels, height * width)
-    blocks = (height * width + TILE - 1) // TILE
-    threads.split(_to_last, batch * blocks, source, target.reshape(batch, height * width, channels), TILE, grain=8)
+def _turn(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Copy ``source`` [B, C, H, W] into ``target`` [B, H, W, C]."""
+    batch, channels, height, width = source.shape
+    pixels = height * width
+    tasks = batch * -(-pixels // PIXELS)
+    flat = (source.reshape(batch, channels, pixels), target.reshape(batch, pixels, channels))
+    threads.split(_to_last, tasks, *flat, grain=8)
     return target

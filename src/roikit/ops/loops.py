@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from . import jit
+from .vector import narrow, widen
 
+# Channels that forward kernels work on at a time: whole cells of most maps. Parts of cells would share few cache sets.
+BLOCK = 256
 PAD = 16  # keeps the lines of a block from falling into the same cache sets when they are turned
 
 
@@ -19,40 +22,49 @@ def zero(target, t, n):
         target[t + c] = 0
 
 
+@jit.helper
+def copy(target, t, source, s, n):
+    for c in range(n):
+        target[t + c] = narrow(source[s + c], target)
+
+
 @jit.inner
 def put(target, t, source, s, w, n):
     for c in range(n):
-        target[t + c] = w * source[s + c]
+        target[t + c] = narrow(w * widen(source[s + c]), target)
 
 
 @jit.inner
 def put2(target, t, source, s, w, s2, w2, n):
     for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c]
+        target[t + c] = narrow(w * widen(source[s + c]) + w2 * widen(source[s2 + c]), target)
 
 
 @jit.inner
 def put3(target, t, source, s, w, s2, w2, s3, w3, n):
     for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c]
+        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
+        target[t + c] = narrow(total, target)
 
 
 @jit.inner
 def put4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
     for c in range(n):
-        target[t + c] = w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
+        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
+        target[t + c] = narrow(total + w4 * widen(source[s4 + c]), target)
 
 
 @jit.inner
 def add(target, t, source, s, w, n):
     for c in range(n):
-        target[t + c] += w * source[s + c]
+        target[t + c] += w * widen(source[s + c])
 
 
 @jit.inner
 def add4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
     for c in range(n):
-        target[t + c] += w * source[s + c] + w2 * source[s2 + c] + w3 * source[s3 + c] + w4 * source[s4 + c]
+        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
+        target[t + c] += total + w4 * widen(source[s4 + c])
 
 
 @jit.inner

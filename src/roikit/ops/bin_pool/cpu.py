@@ -1,7 +1,7 @@
-"""The CPU kernels (Numba); how they are run: see ``grid_pool/cpu.py``.
+"""The CPU kernels (Numba); how they are run: see ``grid_pool/cpu_last.py``.
 
-Maps lie as [B, H, W, step, C / step]: the channels a bin reads, base + c · step, are then one run that starts at
-(base mod step) · C/step + base div step.
+The derivatives take maps that lie as [B, H, W, step, C / step]: the channels a bin reads, base + c · step, are then one
+run that starts at (base mod step) · C/step + base div step.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import PAD, add, dot, put, put4
+from ..loops import PAD, add, add4, copy, dot, put, put4, zero
 from ..rules.kernels import fill
+from ..turned import found, upright
+from ..vector import widen
 
 TAPS = -1  # in place of a rule's number: the entries come from explicit taps
 BLOCK = 64  # channels of a backward task
@@ -31,64 +33,86 @@ def _entries(rule, axis, r, k, samples, cells, taps, window, index, weight):
     return fill(rule, lo, size, size - size, size, samples, cells, index, weight)
 
 
+@jit.helper
+def entries_of(
+    rule_y, rule_x, samples_y, samples_x, rows, cols, row_taps, row_window, col_taps, col_window, r, k,
+    height, width, row_index, row_weight, col_index, col_weight, cell, weight,
+):  # fmt: skip
+    """The cells v · width + u of bin k of RoI r, and their weights; returns their number."""
+    nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
+    nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
+    for i in range(nv):
+        for j in range(nu):
+            cell[i * nu + j] = row_index[i] * width + col_index[j]
+            weight[i * nu + j] = row_weight[i] * col_weight[j]
+    return nv * nu
+
+
+@jit.inner
+def _strided(target, t, source, s, step, w, n, first):
+    """target[t + c] = or += w · source[s + c · step]."""
+    for c in range(n):
+        value = w * widen(source[s + c * step])
+        target[t + c] = value if first else target[t + c] + value
+
+
 @jit.kernel
 def pool(
-    start, stop, x, batch, level, this, rule_y, rule_x, samples_y, samples_x, rows, cols,
-    row_taps, row_window, col_taps, col_window, capacity, base, step, last, out,
+    start, stop, order, x, batch, rule_y, rule_x, samples_y, samples_x, rows, cols,
+    row_taps, row_window, col_taps, col_window, capacity, sums, base, step, last, out,
 ):  # fmt: skip
-    """x [B, H, W, C] (C ordered by step), RoIs start … stop into out: [R, K, run] where ``last``, else [R, run, K]."""
+    """x [B, H, W, C] into out, [R, K, run] where ``last``, else [R, run, K], for the RoIs order[start:stop]: bin
+    k reads channels base + c · step. ``sums`` is empty, of the type of the sums."""
     _, height, width, channels = x.shape
     bins, run = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[1])
     source, target = x.reshape(-1), out.reshape(-1)
     row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    row_weight, col_weight = np.empty(capacity, x.dtype), np.empty(capacity, x.dtype)
+    row_weight, col_weight = np.empty(capacity, sums.dtype), np.empty(capacity, sums.dtype)
+    cell, weight = np.empty(capacity * capacity, np.int64), np.empty(capacity * capacity, sums.dtype)
     pitch = run + PAD
-    turned = np.empty(bins * pitch, x.dtype)
+    turned, tile = found(bins, pitch, sums)
     n = np.uintp(run)
-    part = channels // step
-    for r in range(start, stop):
-        if level[r] != this:
-            continue
+    for at in range(start, stop):
+        r = order[at]
         image = batch[r] * height * width
         for k in range(bins):
-            nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
-            nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
-            first = base[r, k] % step * part + base[r, k] // step
-            t = np.uintp(k * pitch)
-            if nv == 2 and nu == 2:  # one bilinear sample: the most common bin
-                a = image + row_index[0] * width
-                b = image + row_index[1] * width
-                put4(
-                    turned, t, source,
-                    np.uintp((a + col_index[0]) * channels + first), row_weight[0] * col_weight[0],
-                    np.uintp((a + col_index[1]) * channels + first), row_weight[0] * col_weight[1],
-                    np.uintp((b + col_index[0]) * channels + first), row_weight[1] * col_weight[0],
-                    np.uintp((b + col_index[1]) * channels + first), row_weight[1] * col_weight[1], n,
-                )  # fmt: skip
-                continue
-            empty = True
-            for i in range(nv):
-                line = image + row_index[i] * width
-                for j in range(nu):
-                    s = np.uintp((line + col_index[j]) * channels + first)
-                    if empty:
-                        put(turned, t, source, s, row_weight[i] * col_weight[j], n)
-                        empty = False
-                    else:
-                        add(turned, t, source, s, row_weight[i] * col_weight[j], n)
-            if empty:
-                for c in range(n):
-                    turned[t + c] = 0
+            count = entries_of(
+                rule_y, rule_x, samples_y, samples_x, rows, cols, row_taps, row_window, col_taps, col_window, r, k,
+                height, width, row_index, row_weight, col_index, col_weight, cell, weight,
+            )  # fmt: skip
+            t, first = np.uintp(k * pitch), image * channels + base[r, k]
+            if count == 0:
+                zero(turned, t, n)
+            elif step > 1:
+                for e in range(count):
+                    s = np.uintp(first + cell[e] * channels)
+                    _strided(turned, t, source, s, np.uintp(step), weight[e], n, e == 0)
+            else:
+                done = count % 4  # sums of four at a time, after the first few
+                if done == 0:
+                    put4(
+                        turned, t, source, np.uintp(first + cell[0] * channels), weight[0],
+                        np.uintp(first + cell[1] * channels), weight[1],
+                        np.uintp(first + cell[2] * channels), weight[2],
+                        np.uintp(first + cell[3] * channels), weight[3], n,
+                    )  # fmt: skip
+                    done = 4
+                else:
+                    put(turned, t, source, np.uintp(first + cell[0] * channels), weight[0], n)
+                    for e in range(1, done):
+                        add(turned, t, source, np.uintp(first + cell[e] * channels), weight[e], n)
+                for e in range(done, count, 4):
+                    add4(
+                        turned, t, source, np.uintp(first + cell[e] * channels), weight[e],
+                        np.uintp(first + cell[e + 1] * channels), weight[e + 1],
+                        np.uintp(first + cell[e + 2] * channels), weight[e + 2],
+                        np.uintp(first + cell[e + 3] * channels), weight[e + 3], n,
+                    )  # fmt: skip
         if last:
             for k in range(bins):
-                to, at = np.uintp((r * bins + k) * run), np.uintp(k * pitch)
-                for c in range(n):
-                    target[to + c] = turned[at + c]
+                copy(target, np.uintp((r * bins + k) * run), turned, np.uintp(k * pitch), n)
         else:
-            for c in range(n):
-                to = np.uintp(r * run * bins) + c * np.uintp(bins)
-                for k in range(np.uintp(bins)):
-                    target[to + k] = turned[k * np.uintp(pitch) + c]
+            upright(target, r * run * bins, bins, turned, pitch, run, tile)
 
 
 @jit.kernel

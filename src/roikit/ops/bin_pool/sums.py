@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import backend, indices, memory, rules
+from .. import backend, indices, memory, rules, visiting
 from ..grid_pool.reference import windowed
 from ..trilinear import is_channels_last
 from . import reference
@@ -57,6 +57,13 @@ class Bins:
             found.append(rule.taps(lo, size, 1, self.samples[axis], cells, most)[0].reshape(-1, bins, most))
         return found[0], found[1]
 
+    def visits(self, levels: int) -> list[np.ndarray]:
+        """The RoIs of each level, in the order in which they are best read."""
+        y = x = None
+        if self.axes and self.axes[0].shape[1]:
+            y, x = (axis.detach()[:, axis.shape[1] // 2, 0].numpy() for axis in self.axes)
+        return visiting.visits(self.batch.numpy(), self.level.numpy(), levels, y, x)
+
     def arguments(self, sizes: Sequence[int]) -> tuple:
         """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
         from ..rules.kernels import capacity
@@ -69,8 +76,11 @@ class Bins:
             return (TAPS, TAPS, 0, 0, none, none, rows, row_window, cols, col_window, max(sizes) + 2)
         rows, cols = (np.ascontiguousarray(t.detach().numpy()) for t in self.axes)
         none, no_window = np.empty((0, 0, 0), rows.dtype), np.empty((0, 0, 0), np.int32)
-        room = capacity(max(self.samples), max(sizes))
+        room = max(capacity(*which, max(sizes)) for which in zip(self.rules, self.samples, strict=True))
         return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
+
+
+TURNING = 2048  # numbers of a map that are turned in the time that an output channel takes longer where it is not
 
 
 class BinSums:
@@ -100,18 +110,23 @@ class BinSums:
             given = [x.to(wide(dtype)) for x in maps]
             out = reference.pool(given, bins.batch, bins.level, rows, cols, bins.base, bins.step, bins.run).to(dtype)
             return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
-        from .. import threads
-        from . import cpu
+        from .. import layout, threads
+        from . import cpu, cpu_planes
 
-        out = memory.empty((count, parts, bins.run) if last else (count, bins.run, parts), wide(dtype))
-        where = (bins.batch.numpy(), bins.level.numpy())
-        base = np.ascontiguousarray(bins.base.numpy())
-        for at, x in enumerate(maps):
-            arguments = bins.arguments(x.shape[2:])
-            source = by_step(x, bins.step)
-            threads.split(cpu.pool, count, source, *where, at, *arguments, base, bins.step, last, out.numpy(), grain=4)
-        out = out.transpose(1, 2) if last else out
-        return out if out.dtype == dtype else out.to(dtype)
+        out = memory.empty((count, parts, bins.run) if last else (count, bins.run, parts), dtype)
+        base, into = np.ascontiguousarray(bins.base.numpy()), layout.numbers(out)
+        batch, sums = bins.batch.numpy(), np.empty(0, memory.NUMPY[wide(dtype)])
+        for x, order in zip(maps, bins.visits(len(maps)), strict=True):
+            if not len(order):
+                continue
+            given = (batch, *bins.arguments(x.shape[2:]), sums, base, bins.step)
+            few = len(order) * bins.run * TURNING < x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3]
+            if not last and (bins.step > 1 or few):
+                threads.split(cpu_planes.pool, parts, order, layout.numbers(x), *given, into)
+            else:
+                with layout.borrowed(x) as source:
+                    threads.split(cpu.pool, len(order), order, source, *given, last, into, grain=4)
+        return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):
         bins, dtype = self.read(taps, fixed, numbers), grad.dtype

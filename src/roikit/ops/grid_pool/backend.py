@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import backend, indices, memory, rules
+from .. import backend, indices, memory, rules, visiting
 from . import reference
 
 
@@ -45,11 +45,18 @@ class Geometry:
             found.append(rule.taps(lo, size, self.bins[axis], self.samples[axis], count, max(cells))[0])
         return found[0], found[1]
 
+    def visits(self, levels: int) -> list[np.ndarray]:
+        """The RoIs of each level, in the order in which they are best read."""
+        y = x = None
+        if self.axes is not None:
+            y, x = ((axis[:, 0] + axis[:, 1] / 2).detach().numpy() for axis in self.axes)
+        return visiting.visits(self.batch.numpy(), self.level.numpy(), levels, y, x)
+
     def arguments(self, sizes: Sequence[int]) -> tuple:
         """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
         # Imported here: Numba is not needed, and not loaded, where the reference runs.
         from ..rules.kernels import capacity
-        from .cpu import TAPS
+        from .entries import TAPS
 
         if self.taps is not None:
             tail = tuple(np.ascontiguousarray(t.detach().numpy()) for t in self.taps)
@@ -58,7 +65,7 @@ class Geometry:
         assert self.axes is not None
         rows, cols = (np.ascontiguousarray(a.detach().numpy()) for a in self.axes)
         none, no_window = np.empty((0, 0, 0), rows.dtype), np.empty((0, 0, 0), np.int32)
-        room = capacity(max(self.samples), max(sizes))
+        room = max(capacity(*which, max(sizes)) for which in zip(self.rules, self.samples, strict=True))
         return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
 
 
@@ -67,9 +74,9 @@ def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | No
     if backend.choose(device) != "numba":
         return None
     from .. import layout, threads
-    from . import cpu
+    from . import cpu_gradients
 
-    return cpu, layout, threads
+    return cpu_gradients, layout, threads
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -83,8 +90,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
-    h, w = geometry.bins
-    channels, count = maps[0].shape[1], geometry.batch.shape[0]
+    channels = maps[0].shape[1]
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
     kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
@@ -94,16 +100,28 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
         # As the kernels and the fake kernel lay it out: a compiled graph relies on the strides.
         form = torch.channels_last if is_channels_last(maps[0]) else torch.contiguous_format
         return pooled.contiguous(memory_format=form)
-    cpu, layout, threads = kernels
+    return _pool_numba(maps, geometry)
+
+
+def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
+    from .. import layout, threads
+    from . import cpu_last, cpu_planes
+
+    (h, w), channels, count = geometry.bins, maps[0].shape[1], geometry.batch.shape[0]
     last = is_channels_last(maps[0])
-    out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), _wide(dtype))
-    batch, level = geometry.batch.numpy(), geometry.level.numpy()
-    for at_level, x in enumerate(maps):
+    dtype = maps[0].dtype
+    out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), dtype)
+    sums, into, batch = np.empty(0, memory.NUMPY[_wide(dtype)]), layout.numbers(out), geometry.batch.numpy()
+    for x, order in zip(maps, geometry.visits(len(maps)), strict=True):
+        if not len(order):
+            continue
         arguments = geometry.arguments(x.shape[2:])
-        with layout.borrowed(x) as source:
-            threads.split(cpu.pool, count, source, batch, level, at_level, *arguments, last, out.numpy(), grain=4)
-    out = out.permute(0, 3, 1, 2) if last else out
-    return out if dtype == out.dtype else out.to(dtype)
+        if not last and len(order) * visiting.TURNING < x.shape[0] * x.shape[2] * x.shape[3]:
+            threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), batch, *arguments, sums, into, grain=2)
+        else:
+            with layout.borrowed(x) as source:
+                threads.split(cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, into, grain=2)
+    return out.permute(0, 3, 1, 2) if last else out
 
 
 def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:

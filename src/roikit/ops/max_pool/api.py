@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ... import boxes
 from ...boxes import Rois
-from .. import backend, indices, memory
+from .. import backend, indices, memory, visiting
 from ..axis import Axis
 from ..grid_pool import taps_of
 from ..register import operator
@@ -42,15 +42,20 @@ def _pool(maps, batch, level, row_window, col_window):
     from .. import layout, threads
     from . import cpu
 
-    count, channels = batch.shape[0], maps[0].shape[1]
+    count, channels, dtype = batch.shape[0], maps[0].shape[1], maps[0].dtype
     shape = (count, channels, row_window.shape[1], col_window.shape[1])
-    values, index = memory.empty(shape, _wide(maps[0].dtype)), memory.empty(shape, torch.int32)
+    values, index = memory.empty(shape, dtype), memory.empty(shape, torch.int32)
+    if not values.numel():
+        return values, index
     windows = [np.ascontiguousarray(t.numpy()) for t in (row_window, col_window)]
-    into = (values.flatten(2).numpy(), index.flatten(2).numpy())
-    for at, x in enumerate(maps):
-        given = (layout.channels_last(x), batch.numpy(), level.numpy(), at, *windows, channels + 16, *into)
-        threads.split(cpu.select, count, *given, grain=4)
-    return values if values.dtype == maps[0].dtype else values.to(maps[0].dtype), index
+    y, x = (window[:, window.shape[1] // 2, 0] for window in windows)
+    given = (batch.numpy(), *windows, np.empty(0, memory.NUMPY[_wide(dtype)]))
+    into = (layout.numbers(values.flatten(2)), index.flatten(2).numpy())
+    for at, order in zip(maps, visiting.visits(batch.numpy(), level.numpy(), len(maps), y, x), strict=True):
+        if len(order):
+            with layout.borrowed(at) as source:
+                threads.split(cpu.select, len(order), order, source, *given, *into, grain=4)
+    return values, index
 
 
 def _pool_fake(maps, batch, level, row_window, col_window):

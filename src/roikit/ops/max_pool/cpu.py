@@ -1,62 +1,81 @@
-"""The CPU kernels (Numba) of max pooling: see ``grid_pool/cpu.py`` for how they are run."""
+"""The CPU kernels (Numba) of max pooling: see ``grid_pool/cpu_last.py`` for how they are run."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .. import jit
+from ..loops import PAD
+from ..turned import found, upright
+from ..vector import widen
 
 
 @jit.inner
-def _better(best, which, source, s, cell, n):
+def _better(best, which, t, source, s, cell, n):
     for c in range(n):
-        value = source[s + c]
-        wins = value > best[c]
-        best[c] = value if wins else best[c]
-        which[c] = cell if wins else which[c]
+        value = widen(source[s + c])
+        wins = value > best[t + c]
+        best[t + c] = value if wins else best[t + c]
+        which[t + c] = cell if wins else which[t + c]
+
+
+@jit.inner
+def _lowest(best, t, n):
+    low = best[t]
+    for c in range(np.uintp(1), n):
+        low = min(low, best[t + c])
+    return low
+
+
+@jit.inner
+def _same(best, which, t, value, cell, n):
+    for c in range(n):
+        best[t + c] = value
+        which[t + c] = cell
 
 
 @jit.kernel
-def select(start, stop, x, batch, level, this, row_window, col_window, pitch, values, index):
-    """x [B, H, W, C], channels-last; values and int32 index [R, C, h·w]. ``pitch`` is C and some padding, so that lines
-    do not fall into the same cache sets when they are turned."""
+def select(start, stop, order, x, batch, row_window, col_window, sums, values, index):
+    """x [B, H, W, C], channels-last; values and int32 index [R, C, h·w], for the RoIs order[start:stop]. ``sums`` is empty,
+    of the type that values are compared in."""
     _, height, width, channels = x.shape
     h, w = row_window.shape[1], col_window.shape[1]
-    bins = h * w
-    source = x.reshape(-1)
-    best, which = np.empty((bins, pitch), x.dtype), np.empty((bins, pitch), np.int32)
+    bins, pitch = h * w, channels + PAD
+    source, into, cells = x.reshape(-1), values.reshape(-1), index.reshape(-1)
+    best, tile = found(bins, pitch, sums)
+    which = np.zeros(len(best), np.int32)
+    whole = np.empty(len(tile), np.int32)
     n = np.uintp(channels)
-    for r in range(start, stop):
-        if level[r] != this:
-            continue
+    for at in range(start, stop):
+        r = order[at]
         image = batch[r] * height * width
         for i in range(h):
             v0, v1 = np.int64(row_window[r, i, 0]), np.int64(row_window[r, i, 1])
             for j in range(w):
                 u0, u1 = np.int64(col_window[r, j, 0]), np.int64(col_window[r, j, 1])
-                k = i * w + j
+                t = np.uintp((i * w + j) * pitch)
                 if v0 < 0:  # a box that is not a number
-                    best[k] = np.nan
-                    which[k] = -2
+                    _same(best, which, t, sums.dtype.type(np.nan), np.int32(-2), n)
                     continue
                 if v1 <= v0 or u1 <= u0:
-                    best[k] = 0
-                    which[k] = -1
+                    _same(best, which, t, sums.dtype.type(0), np.int32(-1), n)
                     continue
-                # A bin of nothing but NaN or -∞ keeps its first cell, and its value.
-                best[k] = -np.inf
-                which[k] = np.int32(v0 * width + u0)
+                _same(best, which, t, sums.dtype.type(-np.inf), np.int32(v0 * width + u0), n)
                 for v in range(v0, v1):
                     for u in range(u0, u1):
                         cell = v * width + u
-                        _better(best[k], which[k], source, np.uintp((image + cell) * channels), np.int32(cell), n)
-        for c in range(channels):
-            for k in range(bins):
-                value, cell = best[k, c], which[k, c]
-                if value == -np.inf:
-                    value = source[np.uintp((image + cell) * channels) + np.uintp(c)]
-                values[r, c, k] = value
-                index[r, c, k] = cell
+                        _better(best, which, t, source, np.uintp((image + cell) * channels), np.int32(cell), n)
+                if _lowest(best, t, n) == -np.inf:  # a bin of nothing but NaN or -∞ keeps its first cell, and its value
+                    for c in range(n):
+                        if best[t + c] == -np.inf:
+                            best[t + c] = widen(source[np.uintp((image + which[t + c]) * channels) + c])
+        upright(into, r * channels * bins, bins, best, pitch, channels, tile)
+        if which.itemsize == best.itemsize:
+            upright(cells, r * channels * bins, bins, which, pitch, channels, whole)
+        else:
+            for c in range(channels):
+                for k in range(bins):
+                    cells[np.uintp((r * channels + c) * bins + k)] = which[np.uintp(k * pitch + c)]
 
 
 @jit.kernel

@@ -1,4 +1,4 @@
-"""The CPU kernels (Numba); how they are run: see ``grid_pool/cpu.py``.
+"""The CPU kernels (Numba); how they are run: see ``grid_pool/cpu_last.py``.
 
 A bin is a list of samples, each a low cell and four weights: made from a point and its weight, or from given taps.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import PAD, add, add4, dot, put4
+from ..loops import PAD, add, add4, copy, dot, put4
+from ..turned import found, upright
 
 BLOCK = 64  # channels of a backward task
 
@@ -60,19 +61,19 @@ def _samples(explicit, points, weights, rows, cols, low, r, k, height, width, ce
 
 
 @jit.kernel
-def pool(start, stop, x, batch, level, this, explicit, points, weights, rows, cols, low, last, out):
-    """x [B, H, W, C], RoIs start … stop into out: [R, K, C] where ``last``, else [R, C, K]."""
+def pool(start, stop, order, x, batch, explicit, points, weights, rows, cols, low, sums, last, out):
+    """x [B, H, W, C] into out, [R, K, C] where ``last``, else [R, C, K], for the RoIs order[start:stop]. ``sums`` is
+    empty, of the type of the sums."""
     _, height, width, channels = x.shape
     bins = out.shape[1] if last else out.shape[2]
     source, target = x.reshape(-1), out.reshape(-1)
     room = low.shape[2] if explicit else points.shape[2]
-    cell, weight = np.empty(room, np.int64), np.empty((room, 4), x.dtype)
+    cell, weight = np.empty(room, np.int64), np.empty((room, 4), sums.dtype)
     pitch = channels + PAD
-    turned = np.empty(bins * pitch, x.dtype)
+    turned, tile = found(bins, pitch, sums)
     n = np.uintp(channels)
-    for r in range(start, stop):
-        if level[r] != this:
-            continue
+    for at in range(start, stop):
+        r = order[at]
         image = batch[r] * height * width
         for k in range(bins):
             count = _samples(explicit, points, weights, rows, cols, low, r, k, height, width, cell, weight)
@@ -107,14 +108,9 @@ def pool(start, stop, x, batch, level, this, explicit, points, weights, rows, co
                     turned[t + c] = 0
         if last:
             for k in range(bins):
-                to, at = np.uintp((r * bins + k) * channels), np.uintp(k * pitch)
-                for c in range(n):
-                    target[to + c] = turned[at + c]
+                copy(target, np.uintp((r * bins + k) * channels), turned, np.uintp(k * pitch), n)
         else:
-            for c in range(n):
-                to = np.uintp(r * channels * bins) + c * np.uintp(bins)
-                for k in range(np.uintp(bins)):
-                    target[to + k] = turned[k * np.uintp(pitch) + c]
+            upright(target, r * channels * bins, bins, turned, pitch, channels, tile)
 
 
 @jit.kernel

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import backend, indices, memory
+from .. import backend, indices, memory, visiting
 from ..maps import cells_of
 from ..trilinear import is_channels_last
 from . import reference
@@ -68,6 +68,13 @@ class Samples:
             return self.rows, self.cols, self.low
         return taps(self.points, self.weights, cells_of(maps, self.level))
 
+    def visits(self, levels: int) -> list[np.ndarray]:
+        """The RoIs of each level, in the order in which they are best read."""
+        y = x = None
+        if self.points is not None and self.points.shape[1] and self.points.shape[2]:
+            y, x = self.points.detach()[:, self.points.shape[1] // 2, 0].numpy().T
+        return visiting.visits(self.batch.numpy(), self.level.numpy(), levels, y, x)
+
     def arguments(self) -> tuple:
         """The part of the kernels' arguments that says the samples."""
         given = (self.points, self.weights, self.rows, self.cols, self.low)
@@ -122,14 +129,14 @@ class PointSums:
         from .. import layout, threads
         from . import cpu
 
-        out = memory.empty((count, bins, channels) if last else (count, channels, bins), wide(dtype))
-        where = (samples.batch.numpy(), samples.level.numpy())
-        arguments = samples.arguments()
-        for at, x in enumerate(maps):
-            with layout.borrowed(x) as source:
-                threads.split(cpu.pool, count, source, *where, at, *arguments, last, out.numpy(), grain=4)
-        out = out.transpose(1, 2) if last else out
-        return out if out.dtype == dtype else out.to(dtype)
+        out = memory.empty((count, bins, channels) if last else (count, channels, bins), dtype)
+        batch, sums, into = samples.batch.numpy(), np.empty(0, memory.NUMPY[wide(dtype)]), layout.numbers(out)
+        given = (*samples.arguments(), sums, last, into)
+        for x, order in zip(maps, samples.visits(len(maps)), strict=True):
+            if len(order):
+                with layout.borrowed(x) as source:
+                    threads.split(cpu.pool, len(order), order, source, batch, *given, grain=4)
+        return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):
         samples, dtype = self.read(taps, fixed), grad.dtype

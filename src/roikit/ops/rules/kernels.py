@@ -29,6 +29,11 @@ def fill(rule, lo, beta, near, far, samples, cells, index, weight):
     return _inside(lo, beta, near, far, samples, cells, index, weight)
 
 
-def capacity(bins_samples: int, cells: int) -> int:
-    """How many entries one bin can have: every cell once, or two for each sample of a fixed count."""
-    return max(2 * bins_samples, cells) + 2
+def capacity(rule: int, samples: int, cells: int) -> int:
+    """How many entries one bin can have: two for each sample of a fixed count, else every cell."""
+    if rule in _SAMPLED and samples > 0:
+        return 2 * samples + 2
+    return max(2 * samples, cells) + 2
+
+
+_SAMPLED = (0, 4)  # hat, edge

@@ -1,0 +1,53 @@
+"""The entries of some RoIs at a time, made once and read for every block of channels. Imports Numba."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from .. import jit
+from .entries import entries, slots_of
+
+# Arrays over the RoIs of a chunk. rows, cols: cells (of cols: slots) [M, bins, capacity]; row_weight, col_weight: the
+# same shape; row_count, col_count: [M, bins]; touched: the columns' cells by slot [M, width + 1]; slots: [M].
+Chunk = namedtuple(
+    "Chunk", "rows row_weight row_count cols col_weight col_count touched slots index"
+)  # fmt: skip
+ROIS = 32  # more make the lists leave the nearest cache
+ROOM = 1 << 15  # entries of a chunk at most: where bins reach over many cells it has fewer RoIs
+
+
+@jit.helper
+def new(h, w, capacity, width, like):
+    """An empty chunk; ``like`` is an array of the sums' type."""
+    count = max(1, min(ROIS, ROOM // (max(h, w) * capacity)))
+    return Chunk(
+        np.empty((count, h, capacity), np.int64),
+        np.empty((count, h, capacity), like.dtype),
+        np.empty((count, h), np.int64),
+        np.empty((count, w, capacity), np.int64),
+        np.empty((count, w, capacity), like.dtype),
+        np.empty((count, w), np.int64),
+        np.empty((count, width + 1), np.int64),
+        np.empty(count, np.int64),
+        np.empty((w, capacity), np.int64),
+    )
+
+
+@jit.helper
+def read(
+    chunk, m, r, rule_y, rule_x, samples_y, samples_x, rows, cols,
+    row_taps, row_window, col_taps, col_window, height, width,
+):  # fmt: skip
+    """Make RoI r the chunk's entry m."""
+    h, w = chunk.row_count.shape[1], chunk.col_count.shape[1]
+    entries(
+        rule_y, rows, r, h, samples_y, height, row_taps, row_window,
+        chunk.rows[m], chunk.row_weight[m], chunk.row_count[m],
+    )  # fmt: skip
+    entries(
+        rule_x, cols, r, w, samples_x, width, col_taps, col_window,
+        chunk.index, chunk.col_weight[m], chunk.col_count[m],
+    )  # fmt: skip
+    chunk.slots[m] = slots_of(w, chunk.index, chunk.col_count[m], chunk.cols[m], chunk.touched[m])

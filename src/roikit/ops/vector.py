@@ -1,0 +1,187 @@
+"""What loops in Python cannot say to LLVM: transposing a tile in registers, and half types. Imports Numba: only
+``cpu.py`` modules and their like import this.
+
+A half type's array is its bits: bfloat16 as uint16, float16 as int16 (Numba has neither on the CPU), so that the type
+of an array says what its numbers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic as _intrinsic
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Numba's decorator: the function gets types and returns (signature, code), what calls it is compiled."""
+    return _intrinsic(function)
+
+
+BYTES = 64  # of a vector: AVX-512's; where registers are narrower LLVM takes several
+
+
+@intrinsic
+def lanes(typingctx, array):
+    """How many numbers of an array's dtype a vector has, as a constant of the compiled code."""
+
+    def code(context, builder, signature, args):
+        size = BYTES * 8 // array.dtype.bitwidth
+        return context.get_constant(types.intp, size)
+
+    return types.intp(array), code
+
+
+@intrinsic
+def turn(typingctx, target, t, t_pitch, source, s, s_pitch):
+    """target[t + j · t_pitch + i] = source[s + i · s_pitch + j] for i, j < lanes(source), on flat arrays: log₂(lanes)
+    rounds of exchanges between registers."""
+    size = BYTES * 8 // source.dtype.bitwidth
+
+    def code(context, builder, signature, args):
+        to_type, _, _, from_type, _, _ = signature.args
+        to, t, t_pitch, of, s, s_pitch = args
+
+        def line(start, pitch, i):
+            return builder.add(start, builder.mul(pitch, ir.Constant(t.type, i)))
+
+        rows = [_load(context, builder, from_type, of, line(s, s_pitch, i), size) for i in range(size)]
+        step = 1
+        while step < size:
+            low = [k if not k & step else size + k - step for k in range(size)]
+            high = [k + step if not k & step else size + k for k in range(size)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), size), each) for each in (low, high)]
+            for i in range(size):
+                if not i & step:
+                    a, b = rows[i], rows[i + step]
+                    rows[i] = builder.shuffle_vector(a, b, masks[0])
+                    rows[i + step] = builder.shuffle_vector(a, b, masks[1])
+            step *= 2
+        for i, row in enumerate(rows):
+            _store(context, builder, to_type, to, line(t, t_pitch, i), size, row)
+        return context.get_dummy_value()
+
+    return types.void(target, types.uintp, types.uintp, source, types.uintp, types.uintp), code
+
+
+@intrinsic
+def move(typingctx, target, t, source, s):
+    """target[t + i] = source[s + i] for i < lanes(source), rounded to what the target stores."""
+    size = BYTES * 8 // source.dtype.bitwidth
+
+    def code(context, builder, signature, args):
+        to_type, _, from_type, _ = signature.args
+        to, t, of, s = args
+        row = _load(context, builder, from_type, of, s, size)
+        _store(context, builder, to_type, to, t, size, _narrowed(builder, row, to_type.dtype, size))
+        return context.get_dummy_value()
+
+    return types.void(target, types.uintp, source, types.uintp), code
+
+
+@intrinsic
+def blend(typingctx, target, t, source, places, weights):
+    """target[t + i] = Σ weights[k] · source[places[k] + i] for i < lanes; tuples say how many sums. One vector of sums,
+    written without the checks for overlap that a loop would get: target and source are different arrays."""
+    size = BYTES * 8 // weights.dtype.bitwidth
+
+    def code(context, builder, signature, args):
+        to_type, _, from_type, places_type, _ = signature.args
+        to, t, of, places, weights = args
+        total = None
+        for k in range(len(places_type)):
+            at, weight = builder.extract_value(places, k), builder.extract_value(weights, k)
+            row = _widened(builder, _load(context, builder, from_type, of, at, size), from_type.dtype, size)
+            product = builder.fmul(row, _splat(builder, weight, size), flags=_SUMS)
+            total = product if total is None else builder.fadd(total, product, flags=_SUMS)
+        _store(context, builder, to_type, to, t, size, _narrowed(builder, total, to_type.dtype, size))
+        return context.get_dummy_value()
+
+    return types.void(target, types.uintp, source, places, weights), code
+
+
+_SUMS = ("contract", "nsz")
+
+
+def _address(context, builder, array_type, array, at, size):
+    data = context.make_array(array_type)(context, builder, array).data
+    number = context.get_value_type(array_type.dtype)
+    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(number, size).as_pointer())
+
+
+def _load(context, builder, array_type, array, at, size):
+    align = array_type.dtype.bitwidth // 8
+    return builder.load(_address(context, builder, array_type, array, at, size), align=align)
+
+
+def _store(context, builder, array_type, array, at, size, value):
+    align = array_type.dtype.bitwidth // 8
+    builder.store(value, _address(context, builder, array_type, array, at, size), align=align)
+
+
+def _splat(builder, value, size):
+    vector = ir.VectorType(value.type, size)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), size), [0] * size)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _half(kind):
+    """Whether numbers of this type are the bits of a half type."""
+    return isinstance(kind, types.Integer) and kind.bitwidth == 16
+
+
+def _of(kind, size):
+    """A type of LLVM as it is, or as a vector."""
+    return ir.VectorType(kind, size) if size else kind
+
+
+def _number(kind, size, value):
+    return ir.Constant(_of(kind, size), [value] * size if size else value)
+
+
+def _widened(builder, bits, kind, size=0):
+    """A number, or a vector of ``size``, as it is summed: the bits of a half type as float32, a float as it is."""
+    if not _half(kind):
+        return bits
+    if kind.signed:
+        return builder.fpext(builder.bitcast(bits, _of(ir.HalfType(), size)), _of(ir.FloatType(), size))
+    word = ir.IntType(32)
+    moved = builder.shl(builder.zext(bits, _of(word, size)), _number(word, size, 16))
+    return builder.bitcast(moved, _of(ir.FloatType(), size))
+
+
+def _narrowed(builder, number, kind, size=0):
+    """The reverse, rounded to nearest, ties to even."""
+    if not _half(kind):
+        return number
+    half, word = ir.IntType(16), ir.IntType(32)
+    if kind.signed:
+        return builder.bitcast(builder.fptrunc(number, _of(ir.HalfType(), size)), _of(half, size))
+    bits = builder.bitcast(number, _of(word, size))
+    odd = builder.and_(builder.lshr(bits, _number(word, size, 16)), _number(word, size, 1))
+    rounded = builder.add(bits, builder.add(odd, _number(word, size, 0x7FFF)))
+    nan = builder.fcmp_unordered("uno", number, number)
+    kept = builder.or_(bits, _number(word, size, 0x400000))  # rounding could make a NaN an infinity
+    chosen = builder.select(nan, kept, rounded)
+    return builder.trunc(builder.lshr(chosen, _number(word, size, 16)), _of(half, size))
+
+
+@intrinsic
+def widen(typingctx, value):
+    """A number as it is summed: the bits of a half type as float32, a float as it is."""
+    result = types.float32 if _half(value) else value
+    return result(value), lambda context, builder, signature, args: _widened(builder, args[0], value)
+
+
+@intrinsic
+def narrow(typingctx, value, like):
+    """A sum as the numbers of the array ``like`` are stored, rounded to nearest, ties to even."""
+    kind = like.dtype
+
+    def code(context, builder, signature, args):
+        return _narrowed(builder, args[0], kind) if _half(kind) else context.cast(builder, args[0], value, kind)
+
+    return kind(value, like), code
