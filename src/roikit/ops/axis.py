@@ -56,6 +56,10 @@ class Axis:
             width = int(cells.max()) if isinstance(cells, Tensor) else cells
         return rules.RULES[self.rule].taps(self.lo, self.size, self.bins, self.samples, cells, width)
 
+    def window(self, cells: int | Tensor) -> Tensor:
+        """The half-open range of cells of each bin, int32 ``Tensor[R, bins, 2]``: of a rule of whole cells."""
+        return rules.RULES[self.rule].window(self.lo, self.size, self.bins, cells)
+
     @property
     def needs_grad(self) -> bool:
         return self.lo.requires_grad or self.size.requires_grad

@@ -16,7 +16,7 @@ def check(batch: Tensor, level: Tensor, images: int, levels: int) -> None:
         ValueError: naming the first such RoI.
     """
     for name, index, size in (("batch", batch, images), ("level", level, levels)):
-        values = index.detach().cpu().numpy()
+        values = (index if index.device.type == "cpu" else index.cpu()).numpy()
         # As unsigned numbers negative ones are too large: one pass finds both.
         if values.size and values.view(np.uint64).max() >= size:
             first = int((values.view(np.uint64) >= size).argmax())

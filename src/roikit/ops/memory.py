@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,11 +20,24 @@ NUMPY = {
 BITS = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}
 
 
+ALIGNED = 64  # bytes: a vector of the kernels
+STREAMED = 8 << 20  # bytes of an output from which it is written past the caches: what reads it finds little there
+
+
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor on the CPU.
+    """An uninitialised tensor on the CPU, its start aligned for vectors.
 
     NumPy asks the system for huge pages and torch does not: the page faults of a 50 MB output cost 12 ms one way and
     3.5 ms the other.
     """
-    found = torch.from_numpy(np.empty(tuple(shape), NUMPY[dtype]))
+    kind = np.dtype(NUMPY[dtype])
+    size = math.prod(shape) * kind.itemsize
+    room = np.empty(size + ALIGNED, np.uint8)
+    start = -room.ctypes.data % ALIGNED
+    found = torch.from_numpy(room[start : start + size].view(kind).reshape(tuple(shape)))
     return found.view(dtype) if dtype in BITS else found
+
+
+def streamed(x: Tensor) -> bool:
+    """Whether kernels should write this output past the caches."""
+    return x.numel() * x.element_size() >= STREAMED and x.data_ptr() % ALIGNED == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ def operator(
     backward: Callable[..., Any] | None = None,
     save: Callable[..., Any] | None = None,
 ) -> Any:
-    """Define ``roikit::name`` once for all devices and return it.
+    """Define ``roikit::name`` once for all devices and return what calls it.
 
     The implementation chooses its backend itself, so that derivatives, shapes and checks exist once per operation.
 
@@ -34,4 +34,27 @@ def operator(
     torch.library.register_fake(f"roikit::{name}", shapes, lib=_library)
     if backward is not None:
         torch.library.register_autograd(f"roikit::{name}", backward, setup_context=save, lib=_library)
-    return getattr(torch.ops.roikit, name).default
+    registered = getattr(torch.ops.roikit, name).default
+
+    def call(*arguments: Any) -> Any:
+        # torch's way to an operator written in Python takes longer than pooling a few RoIs does.
+        return implementation(*arguments) if _nobody_asks(arguments) else registered(*arguments)
+
+    return call
+
+
+def _nobody_asks(arguments: Sequence[Any]) -> bool:
+    """Whether the operator's result alone is wanted: no gradient, no graph, no transform, mode or profiler watches."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() or torch.autograd._profiler_enabled():
+        return False
+    graph = torch.is_grad_enabled()
+    for argument in arguments:
+        for one in argument if isinstance(argument, list | tuple) else (argument,):
+            if isinstance(one, torch.Tensor) and (type(one) not in _PLAIN or (graph and one.requires_grad)):
+                return False
+    return True
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from . import jit
-from .vector import lanes, move, narrow, turn
+from .loops import copy
+from .vector import lanes, move, narrow, stream, turn
 
 
 @jit.helper
@@ -14,6 +15,21 @@ def found(bins, pitch, like):
     vector = lanes(like)
     lines = (bins + vector - 1) // vector * vector
     return np.zeros(lines * pitch, like.dtype), np.empty(vector * vector, like.dtype)
+
+
+@jit.helper
+def flush(target, t, page, count, streaming):
+    """target[t:] = page[:count]: past the caches where ``streaming``, which takes a target that starts aligned."""
+    if not streaming:
+        copy(target, np.uintp(t), page, np.uintp(0), np.uintp(count))
+        return
+    vector = lanes(page)
+    head = min(-t % vector, count)
+    copy(target, np.uintp(t), page, np.uintp(0), np.uintp(head))
+    whole = head + (count - head) // vector * vector
+    for k in range(head, whole, vector):
+        stream(target, np.uintp(t + k), page, np.uintp(k))
+    copy(target, np.uintp(t + whole), page, np.uintp(whole), np.uintp(count - whole))
 
 
 @jit.helper

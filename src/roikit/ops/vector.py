@@ -82,6 +82,23 @@ def move(typingctx, target, t, source, s):
 
 
 @intrinsic
+def stream(typingctx, target, t, source, s):
+    """``move`` past the caches, to where a vector is aligned: a large output is not read before it is written."""
+    size = BYTES * 8 // source.dtype.bitwidth
+
+    def code(context, builder, signature, args):
+        to_type, _, from_type, _ = signature.args
+        to, t, of, s = args
+        row = _narrowed(builder, _load(context, builder, from_type, of, s, size), to_type.dtype, size)
+        align = size * to_type.dtype.bitwidth // 8
+        stored = builder.store(row, _address(context, builder, to_type, to, t, size), align=align)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(target, types.uintp, source, types.uintp), code
+
+
+@intrinsic
 def blend(typingctx, target, t, source, places, weights):
     """target[t + i] = Σ weights[k] · source[places[k] + i] for i < lanes; tuples say how many sums. One vector of sums,
     written without the checks for overlap that a loop would get: target and source are different arrays."""
@@ -100,6 +117,31 @@ def blend(typingctx, target, t, source, places, weights):
         return context.get_dummy_value()
 
     return types.void(target, types.uintp, source, places, weights), code
+
+
+@intrinsic
+def contest(typingctx, best, which, t, source, places, cell):
+    """For one vector at t: best becomes the largest of itself and source[places[k]:], and which, where it was beaten,
+    the number cell + k of the one that won. A NaN beats nothing, equals do not beat each other."""
+    size = BYTES * 8 // best.dtype.bitwidth
+
+    def code(context, builder, signature, args):
+        best_type, which_type, _, from_type, places_type, _ = signature.args
+        to, at, t, of, places, cell = args
+        top = _load(context, builder, best_type, to, t, size)
+        place = _load(context, builder, which_type, at, t, size)
+        for k in range(len(places_type)):
+            row = _load(context, builder, from_type, of, builder.extract_value(places, k), size)
+            row = _widened(builder, row, from_type.dtype, size)
+            wins = builder.fcmp_ordered(">", row, top)
+            top = builder.select(wins, row, top)
+            number = builder.add(cell, ir.Constant(cell.type, k))
+            place = builder.select(wins, _splat(builder, number, size), place)
+        _store(context, builder, best_type, to, t, size, top)
+        _store(context, builder, which_type, at, t, size, place)
+        return context.get_dummy_value()
+
+    return types.void(best, which, types.uintp, source, places, types.int32), code
 
 
 _SUMS = ("contract", "nsz")
@@ -130,7 +172,7 @@ def _splat(builder, value, size):
 
 def _half(kind):
     """Whether numbers of this type are the bits of a half type."""
-    return isinstance(kind, types.Integer) and kind.bitwidth == 16
+    return kind in (types.int16, types.uint16)
 
 
 def _of(kind, size):

@@ -9,43 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import PAD, add, add4, copy, dot, put, put4, zero
-from ..rules.kernels import fill
-from ..turned import found, upright
+from ..loops import PAD, add, add4, dot, put, put4, zero
+from ..turned import flush, found, upright
 from ..vector import widen
+from . import lists
+from .lists import entries
 
-TAPS = -1  # in place of a rule's number: the entries come from explicit taps
 BLOCK = 64  # channels of a backward task
-
-
-@jit.helper
-def _entries(rule, axis, r, k, samples, cells, taps, window, index, weight):
-    """The cells and weights of bin k of RoI r on one axis; returns their number."""
-    if rule == TAPS:
-        n = 0
-        for v in range(window[r, k, 0], min(window[r, k, 1], cells)):
-            w = taps[r, k, v]
-            if w != 0:
-                index[n], weight[n] = v, w
-                n += 1
-        return n
-    lo, size = axis[r, k, 0], axis[r, k, 1]
-    return fill(rule, lo, size, size - size, size, samples, cells, index, weight)
-
-
-@jit.helper
-def entries_of(
-    rule_y, rule_x, samples_y, samples_x, rows, cols, row_taps, row_window, col_taps, col_window, r, k,
-    height, width, row_index, row_weight, col_index, col_weight, cell, weight,
-):  # fmt: skip
-    """The cells v · width + u of bin k of RoI r, and their weights; returns their number."""
-    nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
-    nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
-    for i in range(nv):
-        for j in range(nu):
-            cell[i * nu + j] = row_index[i] * width + col_index[j]
-            weight[i * nu + j] = row_weight[i] * col_weight[j]
-    return nv * nu
 
 
 @jit.inner
@@ -59,27 +29,32 @@ def _strided(target, t, source, s, step, w, n, first):
 @jit.kernel
 def pool(
     start, stop, order, x, batch, rule_y, rule_x, samples_y, samples_x, rows, cols,
-    row_taps, row_window, col_taps, col_window, capacity, sums, base, step, last, out,
+    row_taps, row_window, col_taps, col_window, capacity, sums, base, step, last, streaming, out,
 ):  # fmt: skip
     """x [B, H, W, C] into out, [R, K, run] where ``last``, else [R, run, K], for the RoIs order[start:stop]: bin
-    k reads channels base + c · step. ``sums`` is empty, of the type of the sums."""
+    k reads channels base + c · step. ``sums`` is empty, of the type of the sums; ``streaming``: see ``flush``."""
     _, height, width, channels = x.shape
     bins, run = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[1])
     source, target = x.reshape(-1), out.reshape(-1)
-    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    row_weight, col_weight = np.empty(capacity, sums.dtype), np.empty(capacity, sums.dtype)
+    down, across = lists.new(1, bins, capacity, sums), lists.new(1, bins, capacity, sums)
     cell, weight = np.empty(capacity * capacity, np.int64), np.empty(capacity * capacity, sums.dtype)
-    pitch = run + PAD
+    pitch = run if last else run + PAD
     turned, tile = found(bins, pitch, sums)
+    page = np.empty(0 if last else bins * run, sums.dtype)
     n = np.uintp(run)
     for at in range(start, stop):
         r = order[at]
         image = batch[r] * height * width
+        lists.read(down, 0, rule_y, rows, r, bins, samples_y, height, row_taps, row_window)
+        lists.read(across, 0, rule_x, cols, r, bins, samples_x, width, col_taps, col_window)
         for k in range(bins):
-            count = entries_of(
-                rule_y, rule_x, samples_y, samples_x, rows, cols, row_taps, row_window, col_taps, col_window, r, k,
-                height, width, row_index, row_weight, col_index, col_weight, cell, weight,
-            )  # fmt: skip
+            i, j = down.which[0, k], across.which[0, k]
+            nv, nu = down.count[0, i], across.count[0, j]
+            count = nv * nu
+            for e in range(nv):
+                for f in range(nu):
+                    cell[e * nu + f] = down.cell[0, i, e] * width + across.cell[0, j, f]
+                    weight[e * nu + f] = down.weight[0, i, e] * across.weight[0, j, f]
             t, first = np.uintp(k * pitch), image * channels + base[r, k]
             if count == 0:
                 zero(turned, t, n)
@@ -109,10 +84,10 @@ def pool(
                         np.uintp(first + cell[e + 3] * channels), weight[e + 3], n,
                     )  # fmt: skip
         if last:
-            for k in range(bins):
-                copy(target, np.uintp((r * bins + k) * run), turned, np.uintp(k * pitch), n)
+            flush(target, r * bins * run, turned, bins * run, streaming)
         else:
-            upright(target, r * run * bins, bins, turned, pitch, run, tile)
+            upright(page, 0, bins, turned, pitch, run, tile)
+            flush(target, r * run * bins, page, run * bins, streaming)
 
 
 @jit.kernel
@@ -145,8 +120,8 @@ def spread(
                 low, high = max(c0, own), min(c1, own + run)
                 if high <= low:
                     continue
-                nv = _entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
-                nu = _entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
+                nv = entries(rule_y, rows, r, k, samples_y, height, row_taps, row_window, row_index, row_weight)
+                nu = entries(rule_x, cols, r, k, samples_x, width, col_taps, col_window, col_index, col_weight)
                 first = base[r, k] % step * part + low
                 g = np.uintp((r * bins + k) * run + low - own)
                 for i in range(nv):

@@ -1,5 +1,5 @@
-"""The CPU kernel (Numba) of pooling bins of NCHW maps plane by plane: for maps of which each bin reads few channels, as
-position-sensitive pooling does. A plane stays near the core while all RoIs read it."""
+"""The CPU kernel (Numba) of pooling bins of NCHW maps as they are, plane by plane: for so few RoIs that turning the
+maps would take longer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import numpy as np
 
 from .. import jit
 from ..vector import narrow, widen
-from .cpu import entries_of
+from . import lists
 
 ROIS = 128  # whose cells are listed at a time
 ROOM = 1 << 16  # entries of these lists at most
 
 
 @jit.inner
-def _sum(source, plane, cell, weight, first, count):
-    total = weight[first] * widen(source[np.uintp(plane + cell[first])])
-    for e in range(first + 1, first + count):
-        total += weight[e] * widen(source[np.uintp(plane + cell[e])])
+def _sum(source, plane, width, row, row_weight, e0, rows, col, col_weight, f0, cols):
+    total = row_weight.dtype.type(0)
+    for e in range(e0, e0 + rows):
+        at = plane + row[e] * width
+        line = col_weight[f0] * widen(source[np.uintp(at + col[f0])])
+        for f in range(f0 + 1, f0 + cols):
+            line += col_weight[f] * widen(source[np.uintp(at + col[f])])
+        total += row_weight[e] * line
     return total
 
 
@@ -31,26 +35,23 @@ def pool(
     _, channels, height, width = x.shape
     _, run, bins = out.shape
     source, target = x.reshape(-1), out.reshape(-1)
-    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    row_weight, col_weight = np.empty(capacity, sums.dtype), np.empty(capacity, sums.dtype)
-    room = capacity * capacity
-    most = max(1, min(ROIS, ROOM // room))
-    cell, weight, count = np.empty((most, room), np.int64), np.empty((most, room), sums.dtype), np.empty(most, np.int64)
-    cells, weights = cell.reshape(-1), weight.reshape(-1)
+    most = max(1, min(ROIS, ROOM // (bins * capacity)))
+    down, across = lists.new(most, bins, capacity, sums), lists.new(most, bins, capacity, sums)
+    row, row_weight = down.cell.reshape(-1), down.weight.reshape(-1)
+    col, col_weight = across.cell.reshape(-1), across.weight.reshape(-1)
     for m0 in range(0, len(order), most):
         many = min(most, len(order) - m0)
+        for m in range(many):
+            lists.read(down, m, rule_y, rows, order[m0 + m], bins, samples_y, height, row_taps, row_window)
+            lists.read(across, m, rule_x, cols, order[m0 + m], bins, samples_x, width, col_taps, col_window)
         for k in range(start, stop):
-            for m in range(many):
-                count[m] = entries_of(
-                    rule_y, rule_x, samples_y, samples_x, rows, cols, row_taps, row_window, col_taps, col_window,
-                    order[m0 + m], k, height, width,
-                    row_index, row_weight, col_index, col_weight, cell[m], weight[m],
-                )  # fmt: skip
             for c in range(run):
                 for m in range(many):
-                    r = order[m0 + m]
-                    plane = (batch[r] * channels + base[r, k] + c * step) * height * width
+                    r, i, j = order[m0 + m], down.which[m, k], across.which[m, k]
+                    nv, nu = down.count[m, i], across.count[m, j]
                     total = sums.dtype.type(0)
-                    if count[m]:
-                        total = _sum(source, plane, cells, weights, m * room, count[m])
+                    if nv * nu > 0:
+                        plane = (batch[r] * channels + base[r, k] + c * step) * height * width
+                        e0, f0 = (m * bins + i) * capacity, (m * bins + j) * capacity
+                        total = _sum(source, plane, width, row, row_weight, e0, nv, col, col_weight, f0, nu)
                     target[np.uintp((r * run + c) * bins + k)] = narrow(total, target)

@@ -67,7 +67,7 @@ class Bins:
     def arguments(self, sizes: Sequence[int]) -> tuple:
         """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
         from ..rules.kernels import capacity
-        from .cpu import TAPS
+        from .lists import TAPS
 
         if self.taps:
             rows, cols = (np.ascontiguousarray(t.detach().numpy()) for t in self.taps)
@@ -80,7 +80,7 @@ class Bins:
         return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
 
 
-TURNING = 2048  # numbers of a map that are turned in the time that an output channel takes longer where it is not
+TURNING = 128  # numbers of a map that are turned in the time that a number of the output takes longer where it is not
 
 
 class BinSums:
@@ -119,13 +119,14 @@ class BinSums:
         for x, order in zip(maps, bins.visits(len(maps)), strict=True):
             if not len(order):
                 continue
-            given = (batch, *bins.arguments(x.shape[2:]), sums, base, bins.step)
-            few = len(order) * bins.run * TURNING < x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3]
-            if not last and (bins.step > 1 or few):
-                threads.split(cpu_planes.pool, parts, order, layout.numbers(x), *given, into)
+            arguments = (batch, *bins.arguments(x.shape[2:]), sums, base, bins.step)
+            if not last and len(order) * parts * bins.run * TURNING < x.numel():
+                threads.split(cpu_planes.pool, parts, order, layout.numbers(x), *arguments, into)
             else:
                 with layout.borrowed(x) as source:
-                    threads.split(cpu.pool, len(order), order, source, *given, last, into, grain=4)
+                    threads.split(
+                        cpu.pool, len(order), order, source, *arguments, last, memory.streamed(out), into, grain=4
+                    )
         return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):

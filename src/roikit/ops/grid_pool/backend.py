@@ -48,7 +48,7 @@ class Geometry:
     def visits(self, levels: int) -> list[np.ndarray]:
         """The RoIs of each level, in the order in which they are best read."""
         y = x = None
-        if self.axes is not None:
+        if self.axes is not None and len(self.level) >= visiting.MANY:
             y, x = ((axis[:, 0] + axis[:, 1] / 2).detach().numpy() for axis in self.axes)
         return visiting.visits(self.batch.numpy(), self.level.numpy(), levels, y, x)
 
@@ -111,6 +111,7 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     last = is_channels_last(maps[0])
     dtype = maps[0].dtype
     out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), dtype)
+    streaming = memory.streamed(out)
     sums, into, batch = np.empty(0, memory.NUMPY[_wide(dtype)]), layout.numbers(out), geometry.batch.numpy()
     for x, order in zip(maps, geometry.visits(len(maps)), strict=True):
         if not len(order):
@@ -120,7 +121,9 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
             threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), batch, *arguments, sums, into, grain=2)
         else:
             with layout.borrowed(x) as source:
-                threads.split(cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, into, grain=2)
+                threads.split(
+                    cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, streaming, into, grain=2
+                )
     return out.permute(0, 3, 1, 2) if last else out
 
 

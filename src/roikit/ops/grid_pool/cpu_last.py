@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import jit
 from ..loops import BLOCK, PAD, add, copy, put, put2, put3, put4, zero
-from ..turned import found, upright
+from ..turned import flush, found, upright
 from . import chunks
 
 
@@ -78,16 +78,17 @@ def _bins(target, t0, step, bins, line, pitch, slot, weight, capacity, e0, count
 @jit.kernel
 def pool(
     start, stop, order, x, batch, rule_y, rule_x, samples_y, samples_x, rows, cols,
-    row_taps, row_window, col_taps, col_window, capacity, sums, last, out,
+    row_taps, row_window, col_taps, col_window, capacity, sums, last, streaming, out,
 ):  # fmt: skip
     """x [B, H, W, C] into out, [R, h, w, C] where ``last``, else [R, C, h, w], for the RoIs order[start:stop].
-    ``sums`` is empty, of the type of the sums."""
+    ``sums`` is empty, of the type of the sums; ``streaming``: see ``flush``."""
     _, height, width, channels = x.shape
     h, w = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[3])
     source, target = x.reshape(-1), out.reshape(-1)
     block, bins = min(channels, BLOCK), h * w
-    pitch = block + PAD
-    turned, tile = found(0 if last else bins, pitch, sums)
+    pitch = block if last else block + PAD
+    turned, tile = found(w if last else bins, pitch, sums)
+    page = np.empty(0 if last else bins * block, sums.dtype)
     line, scratch = np.empty((width + 1) * block, sums.dtype), np.empty(block, sums.dtype)
     chunk = chunks.new(h, w, capacity, width, sums)
     row_cell, row_weight, row_count = chunk.rows.reshape(-1), chunk.row_weight.reshape(-1), chunk.row_count.reshape(-1)
@@ -107,28 +108,25 @@ def pool(
                 image = batch[r] * height * width * channels + c0
                 for i in range(h):
                     k = m * h + i
-                    if row_count[k] == 0 and last:
-                        for j in range(w):
-                            zero(target, np.uintp(((r * h + i) * w + j) * channels + c0), n)
-                        continue
-                    if row_count[k] == 0:
-                        zero(turned, np.uintp(i * w * pitch), np.uintp(w * pitch))
-                        continue
-                    _lines(
-                        line, block, source, image, channels, touched, m * (width + 1), chunk.slots[m],
-                        row_cell, row_weight, k * capacity, row_count[k], width * channels, n,
-                    )  # fmt: skip
                     e0, k0 = m * w * capacity, m * w
-                    if last:
-                        t = (r * h + i) * w * channels + c0
-                        _bins(
-                            target, t, channels, w, line, block,
-                            col_slot, col_weight, capacity, e0, col_count, k0, n, scratch,
-                        )  # fmt: skip
+                    t0 = 0 if last else i * w * pitch
+                    if row_count[k] == 0:
+                        zero(turned, np.uintp(t0), np.uintp(w * pitch))
                     else:
+                        _lines(
+                            line, block, source, image, channels, touched, m * (width + 1), chunk.slots[m],
+                            row_cell, row_weight, k * capacity, row_count[k], width * channels, n,
+                        )  # fmt: skip
                         _bins(
-                            turned, i * w * pitch, pitch, w, line, block,
+                            turned, t0, pitch, w, line, block,
                             col_slot, col_weight, capacity, e0, col_count, k0, n, scratch,
                         )  # fmt: skip
+                    if last and block == channels:
+                        flush(target, (r * h + i) * w * channels, turned, w * channels, streaming)
+                    elif last:
+                        for j in range(w):
+                            t = np.uintp(((r * h + i) * w + j) * channels + c0)
+                            copy(target, t, turned, np.uintp(j * pitch), n)
                 if not last:
-                    upright(target, (r * channels + c0) * bins, bins, turned, pitch, np.int64(n), tile)
+                    upright(page, 0, bins, turned, pitch, np.int64(n), tile)
+                    flush(target, (r * channels + c0) * bins, page, np.int64(n) * bins, streaming)

@@ -45,8 +45,8 @@ def _rows(line, length, source, image, plane, channels, parts, start, weight, e0
 
 @jit.inner
 def _cells(line, length, source, image, plane, channels, cells, touched, first, start, weight, e0, count):
-    """The same cell by cell: line[c · length + k] for the columns touched[first + k], or, where ``first`` is negative, the
-    first ``cells`` columns."""
+    """The same cell by cell: line[c · length + k] for the columns touched[first + k], or, where ``first`` is negative,
+    the first ``cells`` columns."""
     for c in range(channels):
         for k in range(cells):
             at = image + c * plane + (touched[first + k] if first >= 0 else k)
@@ -88,8 +88,8 @@ def _bins(found, k0, bins, turned, place, weight, capacity, e0, count, j0):
 
 @jit.helper
 def _places(chunk, m, width, vector):
-    """Where a RoI's columns lie in its lines: (the first column, vectors of a line, whether all columns from the first to
-    the last are there). ``chunk.cols`` then counts from the first."""
+    """Where a RoI's columns lie in its lines: (the first column, vectors of a line, whether all columns from the first
+    to the last are there). ``chunk.cols`` then counts from the first."""
     slots = chunk.slots[m]
     if slots == 0:
         return 0, 0, True

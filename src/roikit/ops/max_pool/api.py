@@ -15,7 +15,7 @@ from ... import boxes
 from ...boxes import Rois
 from .. import backend, indices, memory, visiting
 from ..axis import Axis
-from ..grid_pool import taps_of
+from ..maps import cells_of
 from ..register import operator
 from ..transforms import needs_plain_torch
 from . import reference
@@ -49,7 +49,7 @@ def _pool(maps, batch, level, row_window, col_window):
         return values, index
     windows = [np.ascontiguousarray(t.numpy()) for t in (row_window, col_window)]
     y, x = (window[:, window.shape[1] // 2, 0] for window in windows)
-    given = (batch.numpy(), *windows, np.empty(0, memory.NUMPY[_wide(dtype)]))
+    given = (batch.numpy(), *windows, np.empty(0, memory.NUMPY[_wide(dtype)]), memory.streamed(index))
     into = (layout.numbers(values.flatten(2)), index.flatten(2).numpy())
     for at, order in zip(maps, visiting.visits(batch.numpy(), level.numpy(), len(maps), y, x), strict=True):
         if len(order):
@@ -169,8 +169,8 @@ def max_pool(maps: Sequence[Tensor], rois: Rois, rows: Axis, cols: Axis) -> tupl
         an empty bin gives 0 and -1, a box that is not a number (where values are not checked) NaN and -2. Ties go to
         the first cell in raster order; a NaN never wins over a number.
     """
-    row_window = taps_of(rows, rois.level, [x.shape[2] for x in maps])[1]
-    col_window = taps_of(cols, rois.level, [x.shape[3] for x in maps])[1]
+    heights, widths = cells_of(maps, rois.level) if len(maps) > 1 else maps[0].shape[2:]
+    row_window, col_window = rows.window(heights), cols.window(widths)
     if not boxes.checkable(rois.boxes):  # a window that starts at -1 marks a box that is not a number
         row_window = torch.where(torch.isnan(rows.lo)[:, None, None], -1, row_window)
     if not needs_plain_torch():

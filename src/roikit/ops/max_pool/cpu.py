@@ -6,8 +6,8 @@ import numpy as np
 
 from .. import jit
 from ..loops import PAD
-from ..turned import found, upright
-from ..vector import widen
+from ..turned import flush, found, upright
+from ..vector import contest, lanes, widen
 
 
 @jit.inner
@@ -20,11 +20,24 @@ def _better(best, which, t, source, s, cell, n):
 
 
 @jit.inner
-def _lowest(best, t, n):
-    low = best[t]
-    for c in range(np.uintp(1), n):
-        low = min(low, best[t + c])
-    return low
+def _better4(best, which, t, source, s, cell, n):
+    """The same for four cells that lie side by side."""
+    whole = n - n % np.uintp(lanes(best))
+    for c in range(np.uintp(0), whole, np.uintp(lanes(best))):
+        at = s + c
+        contest(best, which, t + c, source, (at, at + n, at + n + n, at + n + n + n), cell)
+    if whole < n:
+        for k in range(4):
+            _better(best, which, t + whole, source, s + np.uintp(k) * n + whole, cell + np.int32(k), n - whole)
+
+
+@jit.inner
+def _unbeaten(best, t, n):
+    """How many are still -∞."""
+    count = np.int32(0)
+    for c in range(n):
+        count += np.int32(1) if best[t + c] == -np.inf else np.int32(0)
+    return count
 
 
 @jit.inner
@@ -35,16 +48,16 @@ def _same(best, which, t, value, cell, n):
 
 
 @jit.kernel
-def select(start, stop, order, x, batch, row_window, col_window, sums, values, index):
-    """x [B, H, W, C], channels-last; values and int32 index [R, C, h·w], for the RoIs order[start:stop]. ``sums`` is empty,
-    of the type that values are compared in."""
+def select(start, stop, order, x, batch, row_window, col_window, sums, streaming, values, index):
+    """x [B, H, W, C], channels-last; values and int32 index [R, C, h·w], for the RoIs order[start:stop]. ``sums`` is
+    empty, of the type that values are compared in; ``streaming``: see ``flush``."""
     _, height, width, channels = x.shape
     h, w = row_window.shape[1], col_window.shape[1]
-    bins, pitch = h * w, channels + PAD
+    bins, pitch = h * w, (channels + 15) // 16 * 16 + PAD  # whole tiles of both types
     source, into, cells = x.reshape(-1), values.reshape(-1), index.reshape(-1)
     best, tile = found(bins, pitch, sums)
-    which = np.zeros(len(best), np.int32)
-    whole = np.empty(len(tile), np.int32)
+    which, whole = found(bins, pitch, cells)
+    page, leaf = np.empty(channels * bins, sums.dtype), np.empty(channels * bins, np.int32)
     n = np.uintp(channels)
     for at in range(start, stop):
         r = order[at]
@@ -62,20 +75,21 @@ def select(start, stop, order, x, batch, row_window, col_window, sums, values, i
                     continue
                 _same(best, which, t, sums.dtype.type(-np.inf), np.int32(v0 * width + u0), n)
                 for v in range(v0, v1):
-                    for u in range(u0, u1):
+                    for u in range(u0, u1 - 3, 4):
+                        cell = v * width + u
+                        s = np.uintp((image + cell) * channels)
+                        _better4(best, which, t, source, s, np.int32(cell), n)
+                    for u in range(u1 - (u1 - u0) % 4, u1):
                         cell = v * width + u
                         _better(best, which, t, source, np.uintp((image + cell) * channels), np.int32(cell), n)
-                if _lowest(best, t, n) == -np.inf:  # a bin of nothing but NaN or -∞ keeps its first cell, and its value
+                if _unbeaten(best, t, n):  # a bin of nothing but NaN or -∞ keeps its first cell, and its value
                     for c in range(n):
                         if best[t + c] == -np.inf:
                             best[t + c] = widen(source[np.uintp((image + which[t + c]) * channels) + c])
-        upright(into, r * channels * bins, bins, best, pitch, channels, tile)
-        if which.itemsize == best.itemsize:
-            upright(cells, r * channels * bins, bins, which, pitch, channels, whole)
-        else:
-            for c in range(channels):
-                for k in range(bins):
-                    cells[np.uintp((r * channels + c) * bins + k)] = which[np.uintp(k * pitch + c)]
+        upright(page, 0, bins, best, pitch, channels, tile)
+        flush(into, r * channels * bins, page, channels * bins, streaming)
+        upright(leaf, 0, bins, which, pitch, channels, whole)
+        flush(cells, r * channels * bins, leaf, channels * bins, streaming)
 
 
 @jit.kernel

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import PAD, add, add4, copy, dot, put4
-from ..turned import found, upright
+from ..loops import PAD, add, add4, dot, put4
+from ..turned import flush, found, upright
 
 BLOCK = 64  # channels of a backward task
 
@@ -61,16 +61,17 @@ def _samples(explicit, points, weights, rows, cols, low, r, k, height, width, ce
 
 
 @jit.kernel
-def pool(start, stop, order, x, batch, explicit, points, weights, rows, cols, low, sums, last, out):
+def pool(start, stop, order, x, batch, explicit, points, weights, rows, cols, low, sums, last, streaming, out):
     """x [B, H, W, C] into out, [R, K, C] where ``last``, else [R, C, K], for the RoIs order[start:stop]. ``sums`` is
-    empty, of the type of the sums."""
+    empty, of the type of the sums; ``streaming``: see ``flush``."""
     _, height, width, channels = x.shape
     bins = out.shape[1] if last else out.shape[2]
     source, target = x.reshape(-1), out.reshape(-1)
     room = low.shape[2] if explicit else points.shape[2]
     cell, weight = np.empty(room, np.int64), np.empty((room, 4), sums.dtype)
-    pitch = channels + PAD
+    pitch = channels if last else channels + PAD
     turned, tile = found(bins, pitch, sums)
+    page = np.empty(0 if last else bins * channels, sums.dtype)
     n = np.uintp(channels)
     for at in range(start, stop):
         r = order[at]
@@ -107,10 +108,10 @@ def pool(start, stop, order, x, batch, explicit, points, weights, rows, cols, lo
                 for c in range(n):
                     turned[t + c] = 0
         if last:
-            for k in range(bins):
-                copy(target, np.uintp((r * bins + k) * channels), turned, np.uintp(k * pitch), n)
+            flush(target, r * bins * channels, turned, bins * channels, streaming)
         else:
-            upright(target, r * channels * bins, bins, turned, pitch, channels, tile)
+            upright(page, 0, bins, turned, pitch, channels, tile)
+            flush(target, r * channels * bins, page, channels * bins, streaming)
 
 
 @jit.kernel

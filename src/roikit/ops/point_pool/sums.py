@@ -131,11 +131,11 @@ class PointSums:
 
         out = memory.empty((count, bins, channels) if last else (count, channels, bins), dtype)
         batch, sums, into = samples.batch.numpy(), np.empty(0, memory.NUMPY[wide(dtype)]), layout.numbers(out)
-        given = (*samples.arguments(), sums, last, into)
+        arguments = (*samples.arguments(), sums, last, memory.streamed(out), into)
         for x, order in zip(maps, samples.visits(len(maps)), strict=True):
             if len(order):
                 with layout.borrowed(x) as source:
-                    threads.split(cpu.pool, len(order), order, source, batch, *given, grain=4)
+                    threads.split(cpu.pool, len(order), order, source, batch, *arguments, grain=4)
         return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):

@@ -18,10 +18,15 @@ from .common import clip_window, edges, mean_of_window, per_roi
 
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
+    found = window(lo, size, bins, cells)
+    return mean_of_window(found, width, lo.detach()[:, None]), found
+
+
+def window(lo: Tensor, size: Tensor, bins: int, cells: int | Tensor) -> Tensor:
+    """R_i: int32 ``Tensor[R, bins, 2]``."""
     lo, _, near, far = edges(lo.detach(), size.detach(), bins)
     first = torch.floor(lo + near)
-    window = clip_window(first, torch.maximum(torch.floor(lo + far), first + 1), per_roi(cells, lo))
-    return mean_of_window(window, width, lo), window
+    return clip_window(first, torch.maximum(torch.floor(lo + far), first + 1), per_roi(cells, lo))
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

@@ -70,7 +70,7 @@ def fill(lo, beta, near, far, samples, cells, index, weight):
         return 0
     start = lo + near
     first, last = 0.0, float(count)
-    if beta > 0:  # only the samples on [-1, N] matter, and a huge RoI has very many
+    if beta > 0 and samples <= 0:  # only the samples on [-1, N] matter, and a huge RoI has very many
         step = float(beta) / float(count)
         first = max(first, np.floor((-1.0 - start) / step - 0.5) - 1.0)
         last = min(last, np.ceil((cells - start) / step + 0.5) + 1.0)
