@@ -178,6 +178,22 @@ def test_the_cache_goes_where_it_is_told(tmp_path):
     assert list(tmp_path.rglob("*.nbi")), "no kernel was cached"
 
 
+TWO_KERNELS = """
+import torch, roikit
+from roikit.ops import jit
+jit.PATIENCE = 0.0
+x, boxes = torch.rand(1, 2, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 5.0, 5.0]])
+roikit.ops.roi_align(x, boxes, 2)
+roikit.ops.roi_pool(x, boxes, 2)
+"""
+
+
+def test_a_line_says_why_a_first_call_takes_long(tmp_path):
+    done = fresh(TWO_KERNELS, ROIKIT_CACHE=str(tmp_path))
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert done.stderr.count("compiling its CPU kernels") == 1 and str(tmp_path) in done.stderr
+
+
 def test_the_reference_needs_no_numba():
     done = fresh(ROIKIT_BACKEND="reference")
     assert done.returncode == 0 and done.stdout.strip() == "False", done.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -51,8 +52,37 @@ def kernel(function: Callable) -> Callable:
         before = config.CACHE_DIR
         config.CACHE_DIR = _FOLDER
         try:
-            return numba.njit(cache=True, **_STRICT)(function)
+            found = numba.njit(cache=True, **_STRICT)(function)
+            kept = f"kept in {_FOLDER}"
         except RuntimeError:  # "no locator available": a read-only home
-            return numba.njit(**_STRICT)(function)
+            found = numba.njit(**_STRICT)(function)
+            kept = "not kept: no cache folder is writable, ROIKIT_CACHE names another"
         finally:
             config.CACHE_DIR = before
+    return _saying(found, f"roikit: compiling its CPU kernels, some seconds each ({kept})")
+
+
+PATIENCE = 2.0  # seconds of compiling after which a line says so
+_said = threading.Event()
+
+
+def _saying(dispatcher: Any, line: str) -> Callable:
+    """A kernel that says, once per process and on standard error, why its first call takes long."""
+    compile_ = dispatcher.compile
+
+    def say() -> None:
+        if not _said.is_set():
+            _said.set()
+            print(line, file=sys.stderr, flush=True)
+
+    def timed(signature: Any) -> Any:
+        timer = threading.Timer(PATIENCE, say)
+        timer.daemon = True
+        timer.start()
+        try:
+            return compile_(signature)
+        finally:
+            timer.cancel()
+
+    dispatcher.compile = timed
+    return dispatcher

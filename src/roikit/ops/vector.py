@@ -37,7 +37,7 @@ def lanes(typingctx, array):
 @intrinsic
 def turn(typingctx, target, t, t_pitch, source, s, s_pitch):
     """target[t + j · t_pitch + i] = source[s + i · s_pitch + j] for i, j < lanes(source), on flat arrays: log₂(lanes)
-    rounds of exchanges between registers."""
+    rounds of exchanges between registers. Half types may be widened on the way."""
     size = BYTES * 8 // source.dtype.bitwidth
 
     def code(context, builder, signature, args):
@@ -60,6 +60,8 @@ def turn(typingctx, target, t, t_pitch, source, s, s_pitch):
                     rows[i + step] = builder.shuffle_vector(a, b, masks[1])
             step *= 2
         for i, row in enumerate(rows):
+            if not _half(to_type.dtype):
+                row = _widened(builder, row, from_type.dtype, size)
             _store(context, builder, to_type, to, line(t, t_pitch, i), size, row)
         return context.get_dummy_value()
 

@@ -136,19 +136,20 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
         found = reference.spread(grad.to(_wide(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
         form = torch.channels_last if last else torch.contiguous_format
         return [m.to(dtype).contiguous(memory_format=form) for m in found]
-    cpu, _, threads = kernels
-    source = grad.detach().to(_wide(dtype)).contiguous().numpy()
-    batch, level = geometry.batch.numpy(), geometry.level.numpy()
+    cpu, layout, threads = kernels
+    grad_last = is_channels_last(grad)
+    source = layout.last_numbers(grad) if grad_last else layout.numbers(grad)
+    batch, sums = geometry.batch.numpy(), np.empty(0, memory.NUMPY[_wide(dtype)])
     maps = []
-    for at_level, (images, channels, height, width) in enumerate(shapes):
+    for (images, channels, height, width), order in zip(shapes, geometry.visits(len(shapes)), strict=True):
         shape = (images, height, width, channels) if last else (images, channels, height, width)
-        out = memory.empty(shape, _wide(dtype))
+        out = memory.empty(shape, dtype)
         block = min(channels, cpu.SPREAD_BLOCK)
         pairs = images * -(-channels // block)
         arguments = geometry.arguments((height, width))
-        threads.split(cpu.spread, pairs, source, batch, level, at_level, *arguments, block, last, out.numpy())
-        out = out.permute(0, 3, 1, 2) if last else out
-        maps.append(out if dtype == out.dtype else out.to(dtype))
+        given = (order, source, batch, *arguments, block, sums, grad_last, last, layout.numbers(out))
+        threads.split(cpu.spread, pairs, *given)
+        maps.append(out.permute(0, 3, 1, 2) if last else out)
     return maps
 
 

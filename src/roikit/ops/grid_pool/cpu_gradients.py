@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import PAD, add, dot, zero
+from ..loops import PAD, add, copy, dot, put, zero
+from ..turned import WIDE, sideways, upright
+from ..vector import lanes
 from .entries import entries, from_taps, slots_of
 
 SPREAD_BLOCK = 64  # channels of a backward task: several tasks even for one image, and a part of the map near the cache
@@ -14,10 +16,11 @@ SPREAD_BLOCK = 64  # channels of a backward task: several tasks even for one ima
 
 @jit.kernel
 def spread(
-    start, stop, grad, batch, level, this, rule_y, rule_x, samples_y, samples_x, rows, cols,
-    row_taps, row_window, col_taps, col_window, capacity, block, last, out,
+    start, stop, order, grad, batch, rule_y, rule_x, samples_y, samples_x, rows, cols,
+    row_taps, row_window, col_taps, col_window, capacity, block, sums, grad_last, last, out,
 ):  # fmt: skip
-    """grad [R, C, h, w] into out, [B, H, W, C] where ``last``, else [B, C, H, W], for (image, channel block) pairs.
+    """grad, [R, h, w, C] where ``grad_last``, else [R, C, h, w], of the RoIs ``order`` into out, [B, H, W, C] where
+    ``last``, else [B, C, H, W], for (image, channel block) pairs. ``sums`` is empty, of the type of the sums.
 
     Each pair owns its part of ``out``: no atomics, and always the same order of sums.
     """
@@ -25,33 +28,35 @@ def spread(
         _, height, width, channels = out.shape
     else:
         _, channels, height, width = out.shape
-    _, _, h, w = grad.shape
+    h, w = (grad.shape[1], grad.shape[2]) if grad_last else (grad.shape[2], grad.shape[3])
     source, target = grad.reshape(-1), out.reshape(-1)
     row_index, col_index = np.empty((h, capacity), np.int64), np.empty((w, capacity), np.int64)
-    row_weight, col_weight = np.empty((h, capacity), grad.dtype), np.empty((w, capacity), grad.dtype)
+    row_weight, col_weight = np.empty((h, capacity), sums.dtype), np.empty((w, capacity), sums.dtype)
     row_count, col_count = np.zeros(h, np.int64), np.zeros(w, np.int64)
     slot, touched = np.empty((w, capacity), np.int64), np.empty(width + 1, np.int64)
-    line = np.empty((width + 1) * block, grad.dtype)
+    line = np.empty((width + 1) * block, sums.dtype)
     pitch = block + PAD
-    turned = np.empty(h * w * pitch, grad.dtype)
-    slab = np.empty(height * width * block, grad.dtype)
+    bins, pixels = h * w, height * width
+    turned, tile = np.empty(bins * pitch, sums.dtype), np.empty(WIDE * lanes(sums) ** 2, sums.dtype)
+    slab = np.empty((height * width + lanes(sums)) * block + lanes(sums), sums.dtype)
+    one = sums.dtype.type(1)
     blocks = (channels + block - 1) // block
     for pair in range(start, stop):
         b, c0 = pair // blocks, (pair % blocks) * block
         size = min(block, channels - c0)
         n = np.uintp(size)
-        slab[:] = 0
-        for r in range(batch.shape[0]):
-            if level[r] != this or batch[r] != b:
+        zero(slab, np.uintp(0), np.uintp(pixels * block))
+        for r in order:
+            if batch[r] != b:
                 continue
             entries(rule_y, rows, r, h, samples_y, height, row_taps, row_window, row_index, row_weight, row_count)
             entries(rule_x, cols, r, w, samples_x, width, col_taps, col_window, col_index, col_weight, col_count)
             slots = slots_of(w, col_index, col_count, slot, touched)
-            bins = np.uintp(h * w)
-            for c in range(n):
-                from_ = np.uintp((r * channels + c0) * h * w) + c * bins
+            if grad_last:
                 for k in range(bins):
-                    turned[k * np.uintp(pitch) + c] = source[from_ + k]
+                    put(turned, np.uintp(k * pitch), source, np.uintp((r * bins + k) * channels + c0), one, n)
+            else:
+                sideways(turned, 0, pitch, source, (r * channels + c0) * bins, bins, bins, size)
             for i in range(h):
                 if row_count[i] == 0:
                     continue
@@ -65,19 +70,11 @@ def spread(
                     for s in range(slots):
                         t = np.uintp((base + touched[s]) * block)
                         add(slab, t, line, np.uintp(s * block), row_weight[i, e], n)
-        pixels = height * width
         if last:
             for p in range(pixels):
-                to, at = np.uintp((b * pixels + p) * channels + c0), np.uintp(p * block)
-                for c in range(n):
-                    target[to + c] = slab[at + c]
+                copy(target, np.uintp((b * pixels + p) * channels + c0), slab, np.uintp(p * block), n)
         else:
-            for p0 in range(0, pixels, 64):
-                for c in range(size):
-                    to = np.uintp((b * channels + c0 + c) * pixels + p0)
-                    at = np.uintp(p0 * block + c)
-                    for p in range(np.uintp(min(64, pixels - p0))):
-                        target[to + p] = slab[at + p * np.uintp(block)]
+            upright(target, (b * channels + c0) * pixels, pixels, slab, block, size, tile)
 
 
 @jit.kernel
