@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...boxes import of_level
 from .. import backend, indices, memory, rules
 from ..grid_pool.reference import windowed
 from ..trilinear import is_channels_last
@@ -52,7 +53,7 @@ class Bins:
             if len(cells) == 1:
                 cells = cells[0]
             else:
-                cells = torch.tensor(cells, device=given.device)[self.level].repeat_interleave(bins)
+                cells = of_level(cells, self.level).repeat_interleave(bins)
             lo, size = given.flatten(0, 1).unbind(1)
             found.append(rule.taps(lo, size, 1, self.samples[axis], cells, most)[0].reshape(-1, bins, most))
         return found[0], found[1]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...boxes import of_level
 from .. import backend, indices, memory, rules
 from . import reference
 
@@ -40,7 +41,7 @@ class Geometry:
         for axis in (0, 1):
             rule = rules.RULES[rules.NAMES[self.rules[axis]]]
             cells = [size[axis] for size in sizes]
-            count = cells[0] if len(cells) == 1 else torch.tensor(cells, device=self.level.device)[self.level]
+            count = cells[0] if len(cells) == 1 else of_level(cells, self.level)
             lo, size = self.axes[axis].unbind(1)
             found.append(rule.taps(lo, size, self.bins[axis], self.samples[axis], count, max(cells))[0])
         return found[0], found[1]
