@@ -14,34 +14,26 @@ from typing import Any
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
+from triton.backends.compiler import BaseBackend, GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime.jit import native_specialize_impl
 
 TARGET = GPUTarget("cuda", 90, 32)
-TYPES = {
-    torch.float16: "*fp16",
-    torch.bfloat16: "*bf16",
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-    torch.bool: "*i1",
-}
 
 
-def type_of(argument: Any) -> Any:
-    """The type Triton's launcher would find."""
-    if isinstance(argument, tuple):
-        return tuple(type_of(one) for one in argument)
-    if isinstance(argument, torch.Tensor):
-        return TYPES[argument.dtype]
+def described(argument: Any, place: tuple[int, ...], constants: dict, attributes: dict) -> Any:
+    """The type Triton's launcher finds, which makes a constant of a 1 and tells the compiler of multiples of 16."""
     if argument is None:
+        constants[place] = None
         return "constexpr"
-    if isinstance(argument, bool):
-        return "i1"
-    if isinstance(argument, int):
-        return "i32" if -(2**31) <= argument < 2**31 else "i64"
-    return "fp32"
+    if isinstance(argument, tuple):
+        return tuple(described(one, (*place, i), constants, attributes) for i, one in enumerate(argument))
+    kind, known = native_specialize_impl(BaseBackend, argument, False, True, True)
+    if kind == "constexpr":
+        constants[place] = known
+    elif known == "D":
+        attributes[place] = [["tt.divisibility", 16]]
+    return kind
 
 
 def compiler() -> tuple[Callable[..., None], dict[Any, float]]:
@@ -51,14 +43,18 @@ def compiler() -> tuple[Callable[..., None], dict[Any, float]]:
     def run(kernel, programs, like, *arguments, warps=4, **constants):
         assert 1 <= len(programs) <= 3 and all(0 <= n <= 65535 for n in programs[1:]), f"{kernel.__name__}: {programs}"
         names = kernel.arg_names
-        signature = {name: type_of(value) for name, value in zip(names, arguments, strict=False)}
         assert len(arguments) + len(constants) == len(names), f"{kernel.__name__} takes {names}"
-        nothing = {name: None for name, value in zip(names, arguments, strict=False) if value is None}
-        key = (kernel.__name__, tuple(signature.items()), tuple(sorted(constants.items())), warps)
+        fixed: dict[Any, Any] = dict(constants)
+        attributes: dict[Any, Any] = {}
+        signature = {
+            name: described(value, (i,), fixed, attributes)
+            for i, (name, value) in enumerate(zip(names, arguments, strict=False))
+        }
+        key = (kernel.__name__, str(signature), str(fixed), str(attributes), warps)
         if key in done:
             return
         began = time.perf_counter()
-        source = ASTSource(kernel, {**signature, **dict.fromkeys(constants, "constexpr")}, {**constants, **nothing})
+        source = ASTSource(kernel, {**signature, **dict.fromkeys(constants, "constexpr")}, fixed, attributes)
         found = triton.compile(source, target=TARGET, options={"num_warps": warps, "enable_fp_fusion": False})
         assert ".entry" in found.asm["ptx"]
         done[key] = time.perf_counter() - began
@@ -74,8 +70,8 @@ def main(operation: str) -> None:
     gpu.run, done = compiler()
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         calls.make(dtype)
-    for (name, _, constants, warps), seconds in done.items():
-        print(f"{name} {dict(constants)} {warps} warps: {seconds:.1f} s")
+    for (name, _, constants, _, warps), seconds in done.items():
+        print(f"{name} {constants} {warps} warps: {seconds:.1f} s")
     print(f"compiled {len(done)} kernels")
 
 

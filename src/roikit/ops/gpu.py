@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import indices
+from . import backend, indices
 
 
 def run(kernel: Any, programs: Sequence[int], like: Tensor, *arguments: Any, warps: int = 4, **constants: Any) -> None:
@@ -38,6 +38,18 @@ def run(kernel: Any, programs: Sequence[int], like: Tensor, *arguments: Any, war
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where outputs come from: not filled with anything, so a kernel has to write all of it."""
     return torch.empty(tuple(shape), dtype=dtype, device=device)
+
+
+def stored(dtype: torch.dtype) -> torch.dtype:
+    """The type a kernel writes results of ``dtype`` in: Triton's interpreter cuts to bfloat16 instead of rounding."""
+    return torch.float32 if dtype == torch.bfloat16 and backend.interpreted() else dtype
+
+
+def empty_maps(shapes: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device, last: bool) -> list[Tensor]:
+    """A [B, C, H, W] of ``empty`` for each level, channels-last in memory where ``last``."""
+    if not last:
+        return [empty(s, dtype, device) for s in shapes]
+    return [empty((b, h, w, c), dtype, device).permute(0, 3, 1, 2) for b, c, h, w in shapes]
 
 
 def per_level(maps: Sequence[Tensor], last: bool) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
