@@ -8,6 +8,11 @@ import numpy as np
 from torch import Tensor
 
 
+def readable(values: Tensor) -> bool:
+    """Whether an operation may read ``values`` to check them: on a GPU it would wait for all that runs there."""
+    return values.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
+
+
 def check(batch: Tensor, level: Tensor, images: int, levels: int) -> None:
     """Refuse RoIs of images or levels that are not there.
 
@@ -18,7 +23,7 @@ def check(batch: Tensor, level: Tensor, images: int, levels: int) -> None:
     Raises:
         ValueError: naming the first such RoI.
     """
-    if batch.device.type != "cpu" and os.environ.get("ROIKIT_CHECKS") != "1":
+    if not readable(batch):
         return
     for name, index, size in (("batch", batch, images), ("level", level, levels)):
         values = index.detach().cpu().numpy()

@@ -72,7 +72,7 @@ def _pool_backward(ctx, grad, _):
 
 def _gather(maps, index, batch, level):
     indices.check(batch, level, maps[0].shape[0], len(maps))
-    for at, x in enumerate(maps if boxes.checkable(index) else ()):
+    for at, x in enumerate(maps if indices.readable(index) else ()):
         mine = index if len(maps) == 1 else index[level == at]
         if mine.numel() and int(mine.max()) >= x.shape[2] * x.shape[3]:
             raise ValueError(f"the winners were chosen on a map larger than {x.shape[2]}×{x.shape[3]} cells")
