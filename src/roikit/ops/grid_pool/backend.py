@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,12 @@ def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | No
     return cpu, layout, threads
 
 
+def _gpu() -> Any:
+    from . import cuda
+
+    return cuda
+
+
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -87,6 +94,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     h, w = geometry.bins
     channels, count = maps[0].shape[1], geometry.batch.shape[0]
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    if backend.choose(maps[0].device) == "triton":
+        return _gpu().pool(maps, geometry)
     kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
@@ -110,6 +119,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
 def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
     dtype = grad.dtype
     indices.check(geometry.batch, geometry.level, shapes[0][0], len(shapes))
+    if backend.choose(grad.device) == "triton":
+        return _gpu().spread(grad, geometry, shapes, last)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
@@ -142,6 +153,8 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
     wide = _wide(maps[0].dtype)
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    if backend.choose(grad.device) == "triton":
+        return _gpu().grad_taps(maps, grad, geometry, axis, width)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         found = reference.grad_rows if axis == 0 else reference.grad_cols

@@ -1,0 +1,45 @@
+"""Calls that launch every kernel of ``ops/grid_pool`` with every rule, for ``compile_kernels.py``."""
+
+from __future__ import annotations
+
+import torch
+
+from roikit.ops import rules
+from roikit.ops.grid_pool import backend
+from roikit.ops.grid_pool.backend import Geometry
+
+SIZES = ((20, 30), (10, 15))
+
+
+def make(dtype: torch.dtype) -> None:
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    batch, level = torch.tensor([0, 0, 0]), torch.tensor([0, 1, 0])
+    axes = (torch.rand(3, 2, dtype=kind), torch.rand(3, 2, dtype=kind))
+    windows = torch.zeros(3, 7, 2, dtype=torch.int32)
+    rows, cols = torch.rand(3, 7, 20, dtype=kind), torch.rand(3, 7, 30, dtype=kind)
+    taps = Geometry(batch, level, (7, 7), taps=(rows, windows, cols, windows))
+    last = dtype != torch.float16  # each type in one layout: what differs is which threads are neighbours
+    settings = [("hat", 2), ("hat", 0)]
+    if dtype == torch.float32:
+        settings += [(name, 2) for name in rules.NAMES if name != "hat"]
+    form = torch.channels_last if last else torch.contiguous_format
+    for channels in (256, 1) if dtype == torch.float32 else (64,):
+        maps = [
+            torch.empty(min(2, channels), channels, *size, dtype=dtype).contiguous(memory_format=form) for size in SIZES
+        ]
+        grad, shapes = torch.empty(3, channels, 7, 7, dtype=dtype), [list(x.shape) for x in maps]
+        given = [taps]
+        if channels > 1:
+            given += [
+                Geometry(batch, level, (7, 7), axes, (rules.NUMBERS[name],) * 2, (samples,) * 2)
+                for name, samples in settings
+            ]
+        for geometry in given:
+            backend.pool(maps, geometry)
+            backend.spread(grad, geometry, shapes, last)
+            torch.use_deterministic_algorithms(True)
+            backend.spread(grad, geometry, shapes, last)
+            torch.use_deterministic_algorithms(False)
+        backend.grad_taps(maps, grad, taps, 0, 20)
+        backend.grad_taps(maps, grad, taps, 1, 30)
+    backend.pool([maps[0]], Geometry(batch, batch, (7, 7), axes, (0, 0), (2, 2)))  # one level
