@@ -22,7 +22,7 @@ from .backend import Geometry, _wide, is_channels_last
 
 
 @triton.jit
-def _span(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, windows, r, i, cells):
+def span(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, windows, r, i, cells):
     """[first, stop) of bin i of RoI r."""
     if RULE == TAPS:
         at = windows + 2 * (r * BINS + i)
@@ -33,8 +33,8 @@ def _span(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, w
 
 
 @triton.jit
-def _shared(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, r, i, first, stop, cells):
-    """(start, β, share) of bin i of RoI r, for ``_weights``."""
+def shared(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, r, i, first, stop, cells):
+    """(start, β, share) of bin i of RoI r, for ``weights_of``."""
     if RULE == TAPS:
         return 0.0, 0.0, 0.0
     else:
@@ -44,7 +44,7 @@ def _shared(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis,
 
 
 @triton.jit
-def _weights(
+def weights_of(
     RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, taps, width, r, i,
     first, stop, start, beta, share, cells, cell, low, high,
 ):  # fmt: skip
@@ -56,7 +56,7 @@ def _weights(
 
 
 @triton.jit
-def _map_of(maps, sizes, batch, level, r, images):
+def map_of(maps, sizes, batch, level, r, images):
     """(pointer, image, height, width, whether they exist) of the map that RoI r is read from."""
     image, at = tl.load(batch + r), tl.load(level + r)
     exists = ((image >= 0) & (image < images)) & ((at >= 0) & (at < len(maps)))
@@ -76,14 +76,14 @@ def _one(
     k = tl.program_id(0) % (BINS_Y * BINS_X)
     i, j = k // BINS_X, k % BINS_X
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    base, image, height, width, exists = _map_of(maps, sizes, batch, level, r, images)
+    base, image, height, width, exists = map_of(maps, sizes, batch, level, r, images)
     of_image, of_row, of_col, of_channel = strides(height, width, channels, LAST)
     base += image * of_image
-    top, bottom = _span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
-    left, right = _span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
+    top, bottom = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
+    left, right = span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
     bottom = tl.where(exists, bottom, top)
-    y, beta_y, share_y = _shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
-    x, beta_x, share_x = _shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
+    y, beta_y, share_y = shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
+    x, beta_x, share_x = shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
     if POOLED_LAST:
         at = pooled + (r * (BINS_Y * BINS_X) + k) * channels + c
     else:
@@ -97,14 +97,14 @@ def _one(
     for u0 in range(left, right, CELLS):
         u = u0 + tl.arange(0, CELLS)
         high = tl.minimum(u0 + CELLS, right) - 1
-        col = _weights(
+        col = weights_of(
             RULE_X, SAMPLES_X, BINS_X, col_taps, col_width, r, j, left, right, x, beta_x, share_x, width, u, u0, high,
         ).to(total.dtype)  # fmt: skip
         here = (col != 0)[:, None] & (c < channels)[None, :]
         tile = base + u[:, None].to(tl.int64) * of_col + c[None, :].to(tl.int64) * of_channel
         line = tl.zeros([CELLS, CHANNELS], total.dtype)
         for v in range(top, bottom):
-            row = _weights(
+            row = weights_of(
                 RULE_Y, SAMPLES_Y, BINS_Y, row_taps, row_width, r, i, top, bottom, y, beta_y, share_y, height, v, v, v,
             ).to(total.dtype)  # fmt: skip
             if row != 0:
@@ -150,27 +150,27 @@ def _gather(
     here = starts + at * images + image
     for q in range(tl.load(here).to(tl.int32), tl.load(here + 1).to(tl.int32)):
         r = tl.load(order + q)
-        first, stop = _span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, 0, height)
+        first, stop = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, 0, height)
         if RULE_Y == TAPS:
             first, stop = 0, height  # their windows need not follow each other
         else:
-            first2, stop2 = _span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, BINS_Y - 1, height)
+            first2, stop2 = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, BINS_Y - 1, height)
             first, stop = tl.minimum(first, first2), tl.maximum(stop, stop2)
         if (v >= first) & (v < stop):
             for i in range(0, BINS_Y):
-                top, bottom = _span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
+                top, bottom = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
                 if (v >= top) & (v < bottom):
-                    y, beta_y, share_y = _shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
-                    row = _weights(
+                    y, beta_y, share_y = shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
+                    row = weights_of(
                         RULE_Y, SAMPLES_Y, BINS_Y, row_taps, row_width, r, i, top, bottom,
                         y, beta_y, share_y, height, v, v, v,
                     ).to(total.dtype)  # fmt: skip
                     if row != 0:
                         for j in range(0, BINS_X):
-                            left, right = _span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
+                            left, right = span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
                             if (left <= high) & (right > u0):
-                                x, beta_x, share_x = _shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
-                                col = _weights(
+                                x, beta_x, share_x = shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
+                                col = weights_of(
                                     RULE_X, SAMPLES_X, BINS_X, col_taps, col_width, r, j, left, right,
                                     x, beta_x, share_x, width, u, u0, high,
                                 ).to(total.dtype)  # fmt: skip
@@ -200,17 +200,17 @@ def _grad_taps(
     """
     r = (tl.program_id(0) // BINS).to(tl.int64)
     i = tl.program_id(0) % BINS
-    base, image, height, width, exists = _map_of(maps, sizes, batch, level, r, images)
+    base, image, height, width, exists = map_of(maps, sizes, batch, level, r, images)
     of_image, of_row, of_col, of_channel = strides(height, width, channels, LAST)
     base += image * of_image
     if ROWS:
         main, other, of_main, of_other = height, width, of_row, of_col
     else:
         main, other, of_main, of_other = width, height, of_col, of_row
-    first, stop = _span(TAPS, 0, BINS, windows, windows, r, i, tl.minimum(main, out_width))
+    first, stop = span(TAPS, 0, BINS, windows, windows, r, i, tl.minimum(main, out_width))
     left, right = other, main * 0
     for j in range(0, OTHER):
-        low, high = _span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
+        low, high = span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
         left, right = tl.where(low < high, tl.minimum(left, low), left), tl.maximum(right, high)
     right = tl.where(exists, right, left)
     for v0 in range(0, out_width, MAIN):
@@ -223,7 +223,7 @@ def _grad_taps(
                     u = u0 + tl.arange(0, CELLS)
                     line = tl.zeros([CELLS, CHANNELS], out.dtype.element_ty)
                     for j in range(0, OTHER):
-                        low, high = _span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
+                        low, high = span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
                         if (low < u0 + CELLS) & (high > u0):
                             tap = tl.load(other_taps + (r * OTHER + j) * other_width + u, (u >= low) & (u < high), 0.0)
                             if ROWS:
