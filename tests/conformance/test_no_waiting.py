@@ -6,6 +6,7 @@ from the CPU.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 import pytest
@@ -86,6 +87,32 @@ def test_explicit_taps(taps):
         rows = random(3, 2, 13) if taps == "explicit" else roikit.ops.axis.Axis(random(3), random(3), 2, "hat", 0)
         out = roikit.weights.Separable(rows, random(3, 2, 17), rois).pool(maps)
         differentiate_twice(out, *maps)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("certain", [False, True])
+def test_launching_the_kernels_of_grid_pooling(certain, monkeypatch):
+    """What is done beside the kernels, which are left out."""
+    from roikit.ops import backend, gpu
+    from roikit.ops.grid_pool import backend as sums
+
+    launched = []
+    monkeypatch.setattr(backend, "choose", lambda device: "triton")
+    monkeypatch.setattr(gpu, "run", lambda kernel, *given, **named: launched.append(kernel))
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: certain)
+    maps = [torch.empty(2, 5, 13, 17, device=GPU), torch.empty(2, 5, 7, 9, device=GPU)]
+    grad, where = torch.empty(3, 5, 2, 2, device=GPU), [torch.empty(3, device=GPU).long() for _ in range(2)]
+    windows = torch.empty(3, 2, 2, device=GPU).int()
+    taps = (torch.empty(3, 2, 13, device=GPU), windows, torch.empty(3, 2, 17, device=GPU), windows)
+    axes = (torch.empty(3, 2, device=GPU), torch.empty(3, 2, device=GPU))
+    with NoCopies():
+        for geometry in (sums.Geometry(*where, (2, 2), axes), sums.Geometry(*where, (2, 2), taps=taps)):
+            assert sums.pool(maps, geometry).shape == grad.shape
+            found = sums.spread(grad, geometry, [x.shape for x in maps], True)
+            assert [x.shape for x in found] == [x.shape for x in maps]
+        assert sums.grad_taps(maps, grad, geometry, 0, 13).shape == (3, 2, 13)
+        assert sums.grad_taps(maps, grad, geometry, 1, 17).shape == (3, 2, 17)
+    assert len(launched) == 6
 
 
 def test_what_waits_is_seen():

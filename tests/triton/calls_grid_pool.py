@@ -19,27 +19,30 @@ def make(dtype: torch.dtype) -> None:
     rows, cols = torch.rand(3, 7, 20, dtype=kind), torch.rand(3, 7, 30, dtype=kind)
     taps = Geometry(batch, level, (7, 7), taps=(rows, windows, cols, windows))
     last = dtype != torch.float16  # each type in one layout: what differs is which threads are neighbours
-    settings = [("hat", 2), ("hat", 0)]
-    if dtype == torch.float32:
-        settings += [(name, 2) for name in rules.NAMES if name != "hat"]
     form = torch.channels_last if last else torch.contiguous_format
-    for channels in (256, 1) if dtype == torch.float32 else (64,):
-        maps = [
-            torch.empty(min(2, channels), channels, *size, dtype=dtype).contiguous(memory_format=form) for size in SIZES
+    settings = [(("hat", "hat"), (2, 0))]
+    if dtype == torch.float32:
+        settings += [
+            (pair, (2, 2)) for pair in (("integral", "cells"), ("edge", "cells_floor"), ("adaptive", "inside"))
         ]
+        assert {name for pair, _ in settings for name in pair} == set(rules.NAMES)
+    for channels, sizes in ((256, SIZES), (1, SIZES[:1])) if dtype == torch.float32 else ((64, SIZES),):
+        maps = [torch.empty(min(2, channels), channels, *size, dtype=dtype) for size in sizes]
+        maps = [x.contiguous(memory_format=form) for x in maps]
         grad, shapes = torch.empty(3, channels, 7, 7, dtype=dtype), [list(x.shape) for x in maps]
-        given = [taps]
+        if dtype == torch.float32:
+            every_sum(maps, grad, shapes, taps, last)
         if channels > 1:
-            given += [
-                Geometry(batch, level, (7, 7), axes, (rules.NUMBERS[name],) * 2, (samples,) * 2)
-                for name, samples in settings
-            ]
-        for geometry in given:
-            backend.pool(maps, geometry)
-            backend.spread(grad, geometry, shapes, last)
-            torch.use_deterministic_algorithms(True)
-            backend.spread(grad, geometry, shapes, last)
-            torch.use_deterministic_algorithms(False)
+            for names, samples in settings:
+                numbers = tuple(rules.NUMBERS[name] for name in names)
+                every_sum(maps, grad, shapes, Geometry(batch, level, (7, 7), axes, numbers, samples), last)
         backend.grad_taps(maps, grad, taps, 0, 20)
         backend.grad_taps(maps, grad, taps, 1, 30)
-    backend.pool([maps[0]], Geometry(batch, batch, (7, 7), axes, (0, 0), (2, 2)))  # one level
+
+
+def every_sum(maps, grad, shapes, geometry, last) -> None:
+    backend.pool(maps, geometry)
+    backend.spread(grad, geometry, shapes, last)
+    torch.use_deterministic_algorithms(True)
+    backend.spread(grad, geometry, shapes, last)
+    torch.use_deterministic_algorithms(False)
