@@ -6,8 +6,11 @@ A box is (x1, y1, x2, y2) in continuous image pixels, corner-exclusive: its widt
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,8 +130,8 @@ class Rois:
         pairs = [scale_pair(s) for s in scales]
         if len(pairs) == 1 and pairs[0][0] == pairs[0][1]:
             return self.boxes * pairs[0][0]
-        table = self.boxes.new_tensor([(x, y, x, y) for y, x in pairs])
-        return self.boxes * (table[self.level] if len(pairs) > 1 else table)
+        y, x = (of_level([pair[axis] for pair in pairs], self.level, self.boxes.dtype) for axis in (0, 1))
+        return self.boxes * torch.stack([x, y, x, y], 1)
 
 
 def scale_pair(scale: Scale) -> tuple[float, float]:
@@ -137,6 +140,30 @@ def scale_pair(scale: Scale) -> tuple[float, float]:
     if len(pair) != 2 or not all(0 < s < float("inf") for s in pair):
         raise ValueError(f"spatial_scale must be a positive float or a (y, x) pair of them (1 / stride), not {scale!r}")
     return pair[0], pair[1]
+
+
+def of_level(values: Sequence[float], level: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
+    """``values[level]`` for Python numbers: ``Tensor[R]`` in ``dtype``; the first where there is no such level.
+
+    Not by a table: copying one to a GPU would wait for everything that runs there.
+    """
+    found = torch.full_like(level, values[0], dtype=dtype)
+    for at, value in enumerate(values[1:], 1):
+        found = torch.where(level == at, value, found)
+    return found
+
+
+def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Python numbers, nested in tuples, as a tensor. On a GPU it is kept: only making it the first time waits."""
+    if device.type == "cpu" or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return torch.tensor(values, dtype=dtype, device=device)
+    return _kept(values, dtype, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def checkable(tensor: Tensor) -> bool:
@@ -193,9 +220,10 @@ def assign_levels(
     if sorted(means) != means:
         raise ValueError(f"strides must grow from the finest level to the coarsest, but they are {list(strides)}")
     distinct = sorted(set(means))
-    thresholds = torch.tensor(distinct[1:], dtype=torch.float64).log2().to(boxes)
-    level = (value[:, None] >= thresholds).sum(1)
-    return level if len(distinct) == len(means) else level.new_tensor([means.index(mean) for mean in distinct])[level]
+    level = torch.zeros_like(value, dtype=torch.int64)
+    for mean in distinct[1:]:
+        level = level + (value >= math.log2(mean))
+    return level if len(distinct) == len(means) else of_level([means.index(mean) for mean in distinct], level)
 
 
 def check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1, y1, x2, y2)") -> None:

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
+from torch.overrides import TorchFunctionMode
 
 from roikit.boxes import Rois
 from roikit.ops.attention_pool import Samples, attention_pool
+from roikit.ops.attention_pool.chunks import Chunk, plan
 
 R, K, C = 5, 3, 4
 SHAPES = [(4, 5), (3, 2)]
@@ -97,6 +99,44 @@ def test_three_derivatives(levels, biased, sampled, backend, rng, monkeypatch):
         results.append(derivatives)
     for mine, its in zip(*results, strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-11, atol=1e-11)
+
+
+@settings
+@sampled
+def test_what_runs_on_a_gpu_gives_the_same(levels, sampled, rng, monkeypatch):
+    """There no value is looked at, and a chunk's sums go to their cells at once."""
+    inputs, rois = scene(rng, levels, True)
+    results = []
+    for elsewhere in (False, True):
+        if elsewhere:
+            monkeypatch.setattr(Chunk, "add", Chunk.add_at_once)
+            monkeypatch.setattr(Chunk, "bounded", lambda *_: True)
+        out = pooled(rois, levels, sampled)(*inputs)
+        first = torch.autograd.grad(out.sin().sum(), inputs, create_graph=True)
+        results.append([out, *first, *torch.autograd.grad(sum(g.cos().sum() for g in first), inputs)])
+    for mine, its in zip(*results, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)
+
+
+@sampled
+def test_a_plan_reads_once_however_many_chunks(sampled, monkeypatch):
+    """Each time would wait for a GPU."""
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            names.append(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setattr("roikit.ops.attention_pool.chunks.BUDGET", 1)  # a chunk for each RoI
+    monkeypatch.setattr("roikit.ops.indices.check", lambda *_: None)  # it looks at what has been read
+    batch, level = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([0, 1, 0, 1, 0])
+    names: list[str] = []
+    with Seen():
+        chunks = list(plan(batch, level, TABLE if sampled else None, K, 2, SHAPES))
+    assert len(chunks) == R and sorted(int(r) for chunk in chunks for r in chunk.which) == list(range(R))
+    waits = [n for n in names if n in ("cpu", "item", "__bool__", "__int__", "__float__", "new_tensor", "nonzero")]
+    assert waits == ["cpu"]
+    assert names.count("tensor") == (3 if sampled else 1)  # the RoIs' order; two that ``constant`` keeps on a GPU
 
 
 @sampled

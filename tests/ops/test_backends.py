@@ -17,6 +17,37 @@ def test_the_backend_follows_the_device(monkeypatch):
     assert backend.choose(torch.device("meta")) == "reference"
 
 
+def test_the_backend_of_a_gpu(monkeypatch):
+    monkeypatch.delenv("ROIKIT_BACKEND", raising=False)
+    monkeypatch.setattr(backend, "unavailable", lambda name: None)
+    assert backend.choose(torch.device("cuda")) == "triton"
+    monkeypatch.setattr(backend, "unavailable", lambda name: "it is not installed" if name == "triton" else None)
+    assert backend.choose(torch.device("cuda")) == "reference"
+
+
+def test_triton_on_the_cpu_is_for_the_interpreter(monkeypatch):
+    monkeypatch.setenv("ROIKIT_BACKEND", "triton")
+    monkeypatch.setattr(backend, "unavailable", lambda name: None)
+    monkeypatch.setattr(backend, "interpreted", lambda: False)
+    with pytest.raises(RuntimeError, match="Triton's kernels run on a GPU and the tensors are on cpu"):
+        backend.choose(torch.device("cpu"))
+    monkeypatch.setattr(backend, "interpreted", lambda: True)
+    assert backend.choose(torch.device("cpu")) == "triton"
+    with pytest.raises(RuntimeError, match="the tensors are on meta"):
+        backend.choose(torch.device("meta"))
+
+
+def test_why_triton_cannot_run(monkeypatch):
+    backend.unavailable.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(backend, "interpreted", lambda: False)
+    assert backend.unavailable("triton") == "torch can use no GPU here"
+    backend.unavailable.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert backend.unavailable("triton") == "Triton is not installed"
+    backend.unavailable.cache_clear()
+
+
 def test_without_numba_the_reference_runs(monkeypatch):
     monkeypatch.delenv("ROIKIT_BACKEND", raising=False)
     monkeypatch.setattr(backend, "unavailable", lambda name: "it is not installed" if name == "numba" else None)
@@ -35,6 +66,7 @@ def test_a_forced_one_that_cannot_run_says_why(monkeypatch):
     with pytest.raises(RuntimeError, match="Numba's kernels run on the CPU and the tensors are on cuda"):
         backend.choose(torch.device("cuda"))
     monkeypatch.setenv("ROIKIT_BACKEND", "triton")
+    monkeypatch.setattr(backend, "unavailable", lambda name: "torch can use no GPU here")
     with pytest.raises(RuntimeError, match=r"ROIKIT_BACKEND=triton cannot run: .*Unset it, or choose another"):
         roikit.RoIAlign(2)(X, BOXES)
 

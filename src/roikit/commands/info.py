@@ -15,6 +15,7 @@ PACKAGES = (
     "torchvision",
     "numpy",
     "numba",
+    "triton",
     "timm",
     "accelerate",
     "torchmetrics",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..boxes import Rois, Scale
+from ..boxes import Rois, Scale, constant
 from ..ops import geometry
 from ..ops.axis import Axis
 from ..ops.bin_pool import Channels, pool
@@ -66,7 +66,7 @@ class PartDeformRoIPool(RegionExtractor):
         self.raw_penalty = nn.Parameter(torch.tensor(penalty + math.log(-math.expm1(-penalty))))
         steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
         steps.sort(key=lambda d: d[0] ** 2 + d[1] ** 2)  # stable: nearest first
-        self._steps = steps  # plain numbers: an average of models does not move them
+        self._steps = tuple(steps)  # plain numbers: an average of models does not move them
 
     @property
     def penalty(self) -> Tensor:
@@ -88,7 +88,7 @@ class PartDeformRoIPool(RegionExtractor):
 
     def _tried(self, like: Tensor) -> Tensor:
         """The displacements, nearest first: ``Tensor[(2D+1)², 2]``, (y, x) in cells."""
-        return torch.tensor(self._steps, dtype=like.dtype, device=like.device)
+        return constant(self._steps, like.dtype, like.device)
 
     @torch.no_grad()
     def _scores(self, maps: list[Tensor], rois: Rois, rows: Axis, cols: Axis) -> Tensor:

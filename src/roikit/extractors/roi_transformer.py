@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..boxes import Scale, check_shape, checkable, raise_first
+from ..boxes import Scale, check_shape, checkable, constant, raise_first
 from ..layers.init import starts_at_zero
 from ..ops import geometry, rotated
 from ..ops.maps import Maps, as_maps
@@ -93,7 +93,7 @@ class RoITransformer(RegionExtractor):
     def decode(self, boxes: Tensor, deltas: Tensor) -> Tensor:
         """Rotated boxes ``Tensor[R, 5]`` from upright ones ``Tensor[R, 4]`` and the five predicted numbers."""
         cx, cy, w, h, _ = rotated.of_boxes(boxes).unbind(1)
-        dx, dy, dw, dh, turn = (deltas * deltas.new_tensor(self.stds)).unbind(1)
+        dx, dy, dw, dh, turn = (deltas * constant(self.stds, deltas.dtype, deltas.device)).unbind(1)
         grown = [side * delta.clamp(max=LONGEST).exp() for side, delta in ((w, dw), (h, dh))]
         return torch.stack([cx + dx * w, cy + dy * h, *grown, turn * (2 * math.pi)], 1)
 
@@ -121,7 +121,7 @@ class RoITransformer(RegionExtractor):
         x, y, width, height, angle = oriented.to(boxes.dtype).unbind(1)
         turn = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
         numbers = [(x - cx) / w, (y - cy) / h, (width / w).log(), (height / h).log(), turn / (2 * math.pi)]
-        return torch.stack(numbers, 1) / boxes.new_tensor(self.stds)
+        return torch.stack(numbers, 1) / constant(self.stds, boxes.dtype, boxes.device)
 
     def loss(self, weights: Points, oriented: Tensor, positive: Tensor | None = None) -> Tensor:
         """The smooth L1 distance between the predicted numbers and those of oriented boxes, added up over the five.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..boxes import Scale
+from ..boxes import Scale, constant
 from ..ops import geometry
 from ..ops.maps import Maps
 from ..weights import Points
@@ -51,18 +51,20 @@ class SectorPool(RegionExtractor):
         most = max(len(held) for held in bins)
         filled = [held + held[:1] * (most - len(held)) for held in bins]
         # Plain whole numbers: neither .half() nor an average of models moves the points.
-        self._numerators = filled  # [K, P, 2], (y, x): a sample lies at numerator / points
-        self._counts = [len(held) for held in bins]
+        self._numerators = tuple(
+            tuple(held) for held in filled
+        )  # [K, P, 2], (y, x): a sample lies at numerator / points
+        self._counts = tuple(len(held) for held in bins)
 
     def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> Points:
         rois, cells = self.locate(features, boxes, spatial_scale)
         y, height, x, width = geometry.corners(cells, 0.5)
         centre = torch.stack([y + height / 2, x + width / 2], 1)
         half = torch.stack([height / 2, width / 2], 1)
-        unit = torch.tensor(self._numerators, device=cells.device).to(cells.dtype) / self.points
+        unit = constant(self._numerators, cells.dtype, cells.device) / self.points
         points = centre[:, None, None] + unit * half[:, None, None]
         order = torch.arange(unit.shape[1], device=unit.device)
-        counts = torch.tensor(self._counts, device=cells.device)[:, None]
+        counts = constant(self._counts, torch.int64, cells.device)[:, None]
         share = (order < counts).to(cells.dtype) / counts.to(cells.dtype)
         return Points(points, share.expand(cells.shape[0], -1, -1), rois, self.output_size)
 

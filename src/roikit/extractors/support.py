@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..boxes import Rois
+from ..boxes import Rois, of_level
 from ..ops.attention_pool import Samples
 from ..ops.maps import cells_of
 
@@ -126,12 +126,15 @@ def valid_cells(
     for i, size in enumerate(image_sizes):
         if len(size) != 2 or not all(side > 0 for side in size):
             raise ValueError(f"image_sizes[{i}] must be a positive (height, width) in image pixels, not {size!r}")
-    table = torch.tensor([list(size) for size in image_sizes], dtype=torch.float64, device=rois.level.device)
-    scale = table.new_tensor([list(pair) for pair in scales])
-    pixels = table.new_zeros(0, 2) if not len(image_sizes) else table[rois.batch.clamp(0, len(image_sizes) - 1)]
     # Cell u belongs to the image when (u + ½) / scale < width.
-    count = (pixels * scale[rois.level] - 0.5).ceil()
-    rows, cols = count.unbind(1)
+    rows, cols = (
+        (
+            of_level([size[axis] for size in image_sizes] or [0], rois.batch, torch.float64)
+            * of_level([pair[axis] for pair in scales], rois.level, torch.float64)
+            - 0.5
+        ).ceil()
+        for axis in (0, 1)
+    )
     return ValidCells(_whole(rows, height).clamp(min=1), _whole(cols, width).clamp(min=1), False)
 
 

@@ -25,22 +25,46 @@ def unavailable(name: str) -> str | None:
             return f"Numba cannot be imported: {error}"
         return None
     if name == "triton":
-        return "this version has no Triton kernels yet"
+        if importlib.util.find_spec("triton") is None:
+            return "Triton is not installed"
+        try:
+            by_interpreter = interpreted()
+        except Exception as error:
+            return f"Triton cannot be imported: {error}"
+        if by_interpreter or torch.cuda.is_available():
+            return None
+        return "torch can use no GPU here"
     raise ValueError(f"ROIKIT_BACKEND={name!r} is no backend: choose one of {', '.join(NAMES)}")
 
 
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter, on the CPU: ``TRITON_INTERPRET=1`` when Triton was imported.
+
+    Raises:
+        ImportError: there is no Triton.
+    """
+    import triton.language as tl
+
+    return type(tl.sum).__name__ == "InterpretedFunction"  # Triton's own functions were made before anyone asks
+
+
 def choose(device: torch.device) -> str:
-    """The backend for tensors on ``device``.
+    """The backend for tensors on ``device``: Numba on the CPU, Triton on a GPU, the reference elsewhere.
+
+    Triton is for CPU tensors only where it is forced and runs in its interpreter, which is for tests.
 
     Raises:
         RuntimeError: ``ROIKIT_BACKEND`` names one that cannot run, or not on this device.
     """
     forced = os.environ.get("ROIKIT_BACKEND")
     if not forced:
-        return "numba" if device.type == "cpu" and unavailable("numba") is None else "reference"
+        follows = {"cpu": "numba", "cuda": "triton"}.get(device.type)
+        return follows if follows is not None and unavailable(follows) is None else "reference"
     why = unavailable(forced)
     if why is None and forced == "numba" and device.type != "cpu":
         why = f"Numba's kernels run on the CPU and the tensors are on {device}"
+    if why is None and forced == "triton" and device.type != "cuda" and not (device.type == "cpu" and interpreted()):
+        why = f"Triton's kernels run on a GPU and the tensors are on {device}"
     if why is not None:
         raise RuntimeError(f"ROIKIT_BACKEND={forced} cannot run: {why}. Unset it, or choose another.")
     return forced

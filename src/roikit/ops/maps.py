@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..boxes import of_level
+
 Maps = Tensor | Sequence[Tensor]
 
 
@@ -45,9 +47,4 @@ def geometry_dtype(features: Tensor) -> torch.dtype:
 
 def cells_of(maps: Sequence[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:
     """The numbers of rows and of columns of each RoI's own map: int64 ``Tensor[R]`` each."""
-    found = []
-    for axis in (2, 3):
-        sizes = [x.shape[axis] for x in maps]
-        alone = len(sizes) == 1
-        found.append(torch.full_like(level, sizes[0]) if alone else torch.tensor(sizes, device=level.device)[level])
-    return found[0], found[1]
+    return of_level([x.shape[2] for x in maps], level), of_level([x.shape[3] for x in maps], level)

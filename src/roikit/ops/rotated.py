@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import boxes as regions
-from ..boxes import Rois, Scale, check_shape, raise_first, scale_pair
+from ..boxes import Rois, Scale, check_shape, constant, of_level, raise_first, scale_pair
 from .rotated_adaptive import adaptive_samples, along
 
 Boxes = Tensor | Sequence[Tensor] | Rois
@@ -38,7 +38,7 @@ def enclosing(rotated: Tensor) -> Tensor:
 
 def enlarge(rotated: Tensor, width: float, height: float) -> Tensor:
     """Rotated boxes with ``width`` and ``height`` times the sides, about the same centres."""
-    return rotated * rotated.new_tensor([1.0, 1.0, width, height, 1.0])
+    return rotated * constant((1.0, 1.0, width, height, 1.0), rotated.dtype, rotated.device)
 
 
 def read(
@@ -114,9 +114,9 @@ def _refuse(wrong: Tensor, values: Tensor, what: str) -> None:
 
 def scales_of(scales: Sequence[Scale], level: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Feature cells per image pixel of each RoI's own level, down and across: ``Tensor[R]`` each."""
-    table = like.new_tensor([scale_pair(scale) for scale in scales])
-    chosen = table[level] if len(scales) > 1 else table.expand(level.shape[0], 2)
-    return chosen[:, 0], chosen[:, 1]
+    pairs = [scale_pair(scale) for scale in scales]
+    y, x = (of_level([pair[axis] for pair in pairs], level, like.dtype) for axis in (0, 1))
+    return y, x
 
 
 def points(

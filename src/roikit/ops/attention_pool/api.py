@@ -56,7 +56,8 @@ class _Inputs:
 
     def each(self, function: Callable[[Chunk], Result]) -> Iterator[Result]:
         """``function`` of every chunk, the results in order; on a CPU chunks run side by side."""
-        chunks = plan(self.batch, self.level, self.table, self.shape[1], [x.shape[2:] for x in self.maps])
+        sizes = [x.shape[2:] for x in self.maps]
+        chunks = plan(self.batch, self.level, self.table, self.shape[1], self.maps[0].shape[0], sizes)
         return in_order(function, chunks) if self.batch.device.type == "cpu" else map(function, chunks)
 
     def weights(self, chunk: Chunk) -> Tensor:

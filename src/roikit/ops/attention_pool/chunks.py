@@ -2,17 +2,20 @@
 
 The sums are matrix products, which the linear algebra library of the device does best; what is not one is gathering.
 The RoIs of a chunk share their image, so the cells outside them (or the whole map) are read once for all of them; the
-cells inside, where a support is sampled, are gathered for each RoI.
+cells inside, where a support is sampled, are gathered for each RoI. Which RoIs share what is decided by Python, so a
+call waits for a GPU once, when it reads their numbers (``plan``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...boxes import constant
+from .. import indices
 
 BUDGET, BUDGET_ELSEWHERE = 1 << 19, 1 << 27  # weights of a chunk: on a CPU few enough to stay in its cache
 SIDES = (1, 2, 3, 4, 6, 8, 11, 14, 16)  # and multiples of 8: own grids are padded to these, and chunks share one size
@@ -88,7 +91,9 @@ class Chunk:
         return w
 
     def bounded(self, rows: Tensor, cols: Tensor) -> bool:
-        """Some logits are -∞."""
+        """Some logits may be -∞."""
+        if rows.device.type != "cpu":
+            return True  # looking would wait for the GPU
         return bool((rows[self.which].amin() == -torch.inf) | (cols[self.which].amin() == -torch.inf))
 
     def values(self, cells: Tensor) -> list[Tensor]:
@@ -134,10 +139,11 @@ class Chunk:
 
     def add(self, into: Tensor, sides: Sequence[Tensor]) -> None:
         """Add [P, C] at the shared cells and [r, P, C] at the own ones to the cells of ``into`` [H, W, C]."""
-        cells: Any = into
-        parts: list[Any] = list(sides)
-        if into.device.type == "cpu":  # many small sums, for which torch would wake its threads
-            cells, parts = into.numpy(), [side.numpy() for side in sides]
+        if into.device.type != "cpu":
+            self.add_at_once(into, sides)
+            return
+        # Many small sums, for which torch would wake its threads.
+        cells, parts = into.numpy(), [side.numpy() for side in sides]
         if self.step:
             target = cells[:: self.step, :: self.step]
             target += parts[0].reshape(target.shape)
@@ -147,6 +153,16 @@ class Chunk:
             for grid, (v0, v1, u0, u1, step_v, step_u) in zip(grids, self.own.ranges, strict=True):
                 target = cells[v0:v1:step_v, u0:u1:step_u]
                 target += grid[: target.shape[0], : target.shape[1]]
+
+    def add_at_once(self, into: Tensor, sides: Sequence[Tensor]) -> None:
+        """``add`` in a few large operators; their order of sums is torch's affair (``index_add_``)."""
+        if self.step:
+            target = into[:: self.step, :: self.step]
+            target += sides[0].reshape(target.shape)
+        if self.own is not None:
+            pads = (self.own.row_pads[:, :, None] | self.own.col_pads[:, None, :]).flatten(1)
+            part = sides[-1].masked_fill(pads[:, :, None], 0)  # a place of padding stands on the map's last cells
+            into.flatten(0, 1).index_add_(0, self.own.cells.flatten(), part.flatten(0, 1))
 
     def _split(self, w: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """[r, K, P] as (at the shared cells, at the own cells)."""
@@ -180,7 +196,7 @@ def against(grad: Tensor, sides: Sequence[Tensor]) -> Tensor:
 
 
 def plan(
-    batch: Tensor, level: Tensor, table: Tensor | None, parts: int, sizes: Sequence[tuple[int, int]]
+    batch: Tensor, level: Tensor, table: Tensor | None, parts: int, images: int, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[Chunk]:
     """All RoIs, in chunks whose weights fit the budget.
 
@@ -188,18 +204,24 @@ def plan(
         batch, level: the image and level of each RoI.
         table: of ``Samples``; ``None``: every RoI reads its whole map.
         parts: K.
+        images: B.
         sizes: (H, W) of each level.
+
+    Raises:
+        ValueError: a RoI of an image or level that is not there.
     """
     device = batch.device
     budget = BUDGET if device.type == "cpu" else BUDGET_ELSEWHERE
     groups: dict[tuple[int, ...], list[int]] = {}
     where = torch.stack([level, batch], 1)
     if table is not None:  # where values are not checked: nothing outside the map is read
-        table = torch.maximum(table, table.new_tensor([0, 0, 0, 0, 1, 1, 0]))
+        table = torch.maximum(table, constant((0, 0, 0, 0, 1, 1, 0), torch.int64, device))
         most = max(max(size) for size in sizes)
-        last = table.new_tensor([[h, h, w, w, most, most, most] for h, w in sizes])
-        table = torch.minimum(table, last[level])
-    rows = (where if table is None else torch.cat([where, table], 1)).tolist()
+        last = constant(tuple((h, h, w, w, most, most, most) for h, w in sizes), torch.int64, device)
+        table = torch.minimum(table, last[level.clamp(0, len(sizes) - 1)])
+    found = (where if table is None else torch.cat([where, table], 1)).cpu()
+    indices.check(found[:, 1], found[:, 0], images, len(sizes))
+    rows = found.tolist()
     for r, (at, image, *line) in enumerate(rows):
         if not line:
             key: tuple[int, ...] = (at, image, 1, 0, 0)
@@ -209,12 +231,15 @@ def plan(
             none = (0, 0) if step_out else (1, 1)  # a RoI without any cell still has a place, of padding
             key = (at, image, step_out, *(map(_padded, counts) if min(counts) else none))
         groups.setdefault(key, []).append(r)
+    order = _index([r for _, members in sorted(groups.items()) for r in members], device)
+    end = 0
     for (at, image, step, n, m), members in sorted(groups.items()):
         height, width = sizes[at]
         shared = -(-height // step) * -(-width // step) if step else 0
         size = max(1, budget // max(1, parts * (shared + n * m)))
+        begin, end = end, end + len(members)
         for start in range(0, len(members), size):
-            which = torch.tensor(members[start : start + size], device=device)
+            which = order[begin:end][start : start + size]
             if table is None:
                 yield Chunk(at, image, which, 1, None, None)
             else:
@@ -222,6 +247,12 @@ def plan(
                 ranges = [tuple(rows[r][2:8]) for r in members[start : start + size]]
                 own = _own(mine, ranges, n, m, height, width)
                 yield Chunk(at, image, which, step, _hole(mine, step, height, width), own)
+
+
+def _index(values: list[int], device: torch.device) -> Tensor:
+    """int64, copied without waiting for a GPU."""
+    found = torch.tensor(values, dtype=torch.int64)
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
 
 
 def _hole(table: Tensor, step: int, height: int, width: int) -> Tensor | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...boxes import Rois
+from ...boxes import Rois, of_level
 from .. import rules
 from ..axis import Axis
 from ..grid_pool.reference import windowed
@@ -87,7 +87,7 @@ def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[T
     """Taps [R, K, N] and windows [R, K, 2] of axes of R·K regions."""
     cells: int | Tensor = sizes[0]
     if len(sizes) > 1:
-        cells = torch.tensor(sizes, device=level.device)[level].repeat_interleave(bins)
+        cells = of_level(sizes, level).repeat_interleave(bins)
     taps, window = axis.windowed_taps(cells, max(sizes))
     shape = (level.shape[0], bins)
     return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...boxes import of_level
 from .. import backend, indices, memory, rules, visiting
 from ..grid_pool.reference import windowed
 from ..trilinear import is_channels_last
@@ -52,7 +53,7 @@ class Bins:
             if len(cells) == 1:
                 cells = cells[0]
             else:
-                cells = torch.tensor(cells, device=given.device)[self.level].repeat_interleave(bins)
+                cells = of_level(cells, self.level).repeat_interleave(bins)
             lo, size = given.flatten(0, 1).unbind(1)
             found.append(rule.taps(lo, size, 1, self.samples[axis], cells, most)[0].reshape(-1, bins, most))
         return found[0], found[1]
@@ -105,7 +106,12 @@ class BinSums:
         self._check(bins, maps[0].shape)
         indices.check(bins.batch, bins.level, maps[0].shape[0], len(maps))
         last = is_channels_last(maps[0])
-        if not _numba(maps[0]) or not bins.run:
+        runs = backend.choose(maps[0].device) if bins.run else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.pool(maps, bins, last)
+        if runs == "reference":
             rows, cols = (t.to(wide(dtype)) for t in bins.explicit([x.shape[2:] for x in maps]))
             given = [x.to(wide(dtype)) for x in maps]
             out = reference.pool(given, bins.batch, bins.level, rows, cols, bins.base, bins.step, bins.run).to(dtype)
@@ -134,7 +140,12 @@ class BinSums:
         self._check(bins, shapes[0])
         indices.check(bins.batch, bins.level, shapes[0][0], len(shapes))
         form = torch.channels_last if last else torch.contiguous_format
-        if not _numba(grad) or not bins.run:
+        runs = backend.choose(grad.device) if bins.run else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.spread(grad, bins, shapes, last)
+        if runs == "reference":
             rows, cols = (t.to(wide(dtype)) for t in bins.explicit([s[2:] for s in shapes]))
             given = (bins.batch, bins.level, rows, cols, bins.base, bins.step, shapes)
             found = reference.spread(grad.to(wide(dtype)), *given)
@@ -164,7 +175,12 @@ class BinSums:
         indices.check(bins.batch, bins.level, maps[0].shape[0], len(maps))
         sums = wide(grad.dtype)
         window, other_window = bins.windows if axis == 0 else bins.windows[::-1]
-        if not _numba(grad) or not bins.run:
+        runs = backend.choose(grad.device) if bins.run else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.grad_taps(maps, other, grad, bins, axis, width)
+        if runs == "reference":
             found = reference.grad_rows if axis == 0 else reference.grad_cols
             taps = windowed(other, other_window).to(sums)
             given = (bins.batch, bins.level, taps, bins.base, bins.step, width)
@@ -190,10 +206,11 @@ class BinSums:
 
     @staticmethod
     def _check(bins: Bins, shape: Sequence[int]) -> None:
-        """The kernels read channels by number: none may lie outside the map."""
+        """The kernels read channels by number: none may lie outside the map. On a GPU, where reading the numbers would
+        wait for all that runs there, a bin with such channels gives NaN."""
         if shape[1] % bins.step:
             raise ValueError(f"{shape[1]} channels do not divide into groups of {bins.step}")
-        if bins.base.numel() and bins.run:
+        if bins.base.numel() and bins.run and indices.readable(bins.base):
             low, high = (int(v) for v in torch.aminmax(bins.base))
             if low < 0 or high + (bins.run - 1) * bins.step >= shape[1]:
                 raise ValueError(
@@ -209,7 +226,3 @@ def by_step(x: Tensor, step: int) -> np.ndarray:
         return layout.channels_last(x)
     grouped = x.unflatten(1, (x.shape[1] // step, step)).transpose(1, 2).flatten(1, 2)
     return layout.channels_last(grouped)
-
-
-def _numba(x: Tensor) -> bool:
-    return backend.choose(x.device) == "numba"

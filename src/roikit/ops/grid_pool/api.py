@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...boxes import Rois
+from ...boxes import Rois, of_level
 from .. import rules
 from ..axis import Axis
 from .fused import grid_pool
@@ -53,4 +53,4 @@ def taps_of(axis: Axis | Tensor, level: Tensor, sizes: Sequence[int]) -> tuple[T
         return axis, full_window(axis)
     if len(sizes) == 1:
         return axis.windowed_taps(sizes[0])
-    return axis.windowed_taps(torch.tensor(sizes, device=level.device)[level], max(sizes))
+    return axis.windowed_taps(of_level(sizes, level), max(sizes))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...boxes import of_level
 from .. import backend, indices, memory, rules, visiting
 from . import reference
 
@@ -40,7 +42,7 @@ class Geometry:
         for axis in (0, 1):
             rule = rules.RULES[rules.NAMES[self.rules[axis]]]
             cells = [size[axis] for size in sizes]
-            count = cells[0] if len(cells) == 1 else torch.tensor(cells, device=self.level.device)[self.level]
+            count = cells[0] if len(cells) == 1 else of_level(cells, self.level)
             lo, size = self.axes[axis].unbind(1)
             found.append(rule.taps(lo, size, self.bins[axis], self.samples[axis], count, max(cells))[0])
         return found[0], found[1]
@@ -79,6 +81,12 @@ def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | No
     return cpu_gradients, layout, threads
 
 
+def _gpu() -> Any:
+    from . import cuda
+
+    return cuda
+
+
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -92,6 +100,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
     channels = maps[0].shape[1]
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    if backend.choose(maps[0].device) == "triton":
+        return _gpu().pool(maps, geometry)
     kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
@@ -130,6 +140,8 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
 def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
     dtype = grad.dtype
     indices.check(geometry.batch, geometry.level, shapes[0][0], len(shapes))
+    if backend.choose(grad.device) == "triton":
+        return _gpu().spread(grad, geometry, shapes, last)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
@@ -163,6 +175,8 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
     wide = _wide(maps[0].dtype)
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
+    if backend.choose(grad.device) == "triton":
+        return _gpu().grad_taps(maps, grad, geometry, axis, width)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         found = reference.grad_rows if axis == 0 else reference.grad_cols

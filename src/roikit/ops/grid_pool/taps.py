@@ -153,5 +153,5 @@ def tap_pool(
 
 def full_window(taps: Tensor) -> Tensor:
     """A window over all cells, for taps of which nothing is known."""
-    ends = torch.tensor([0, taps.shape[-1]], dtype=torch.int32, device=taps.device)
-    return ends.expand(*taps.shape[:2], 2)
+    first = torch.zeros((), dtype=torch.int32, device=taps.device)
+    return torch.stack([first, first + taps.shape[-1]]).expand(*taps.shape[:2], 2)

@@ -25,10 +25,6 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _numba(device: torch.device) -> bool:
-    return backend.choose(device) == "numba"
-
-
 def _flat(x: Tensor) -> np.ndarray:
     """[B, C, H, W] as a contiguous [B, C, H·W] array."""
     return x.detach().to(_wide(x.dtype)).contiguous().flatten(2).numpy()
@@ -36,7 +32,12 @@ def _flat(x: Tensor) -> np.ndarray:
 
 def _pool(maps, batch, level, row_window, col_window):
     indices.check(batch, level, maps[0].shape[0], len(maps))
-    if not _numba(maps[0].device):
+    runs = backend.choose(maps[0].device)
+    if runs == "triton":
+        from . import cuda
+
+        return cuda.select(maps, batch, level, row_window, col_window)
+    if runs == "reference":
         index = reference.winners(maps, batch, level, row_window, col_window)
         return reference.gather(maps, index, batch, level), index
     from .. import layout, threads
@@ -76,11 +77,16 @@ def _pool_backward(ctx, grad, _):
 
 def _gather(maps, index, batch, level):
     indices.check(batch, level, maps[0].shape[0], len(maps))
-    for at, x in enumerate(maps):
+    for at, x in enumerate(maps if indices.readable(index) else ()):
         mine = index if len(maps) == 1 else index[level == at]
         if mine.numel() and int(mine.max()) >= x.shape[2] * x.shape[3]:
             raise ValueError(f"the winners were chosen on a map larger than {x.shape[2]}×{x.shape[3]} cells")
-    if not _numba(index.device):
+    runs = backend.choose(index.device)
+    if runs == "triton":
+        from . import cuda
+
+        return cuda.gather(maps, index, batch, level)
+    if runs == "reference":
         return reference.gather(maps, index, batch, level)
     from .. import threads
     from . import cpu
@@ -110,7 +116,12 @@ def _scatter(grad, index, batch, level, shapes):
     sizes = [list(shapes[i : i + 4]) for i in range(0, len(shapes), 4)]
     wide = _wide(grad.dtype)
     indices.check(batch, level, sizes[0][0], len(sizes))
-    if not _numba(index.device):
+    runs = backend.choose(index.device)
+    if runs == "triton":
+        from . import cuda
+
+        return cuda.scatter(grad, index, batch, level, sizes, wide)
+    if runs == "reference":
         return [x.to(grad.dtype) for x in reference.scatter(grad.to(wide), index, batch, level, sizes)]
     from .. import threads
     from . import cpu

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...boxes import of_level
 from .. import backend, indices, memory, visiting
 from ..maps import cells_of
 from ..trilinear import is_channels_last
@@ -61,12 +62,19 @@ class Samples:
     cols: Tensor | None = None
     low: Tensor | None = None
 
-    def explicit(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Row taps, column taps and low cells, for maps of these sizes."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """R, K and P."""
+        where = self.points if self.low is None else self.low
+        assert where is not None
+        return where.shape[0], where.shape[1], where.shape[2]
+
+    def explicit(self, cells: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Row taps, column taps and low cells, on maps of so many rows and columns, ``Tensor[R]`` each."""
         if self.points is None or self.weights is None:
             assert self.rows is not None and self.cols is not None and self.low is not None
             return self.rows, self.cols, self.low
-        return taps(self.points, self.weights, cells_of(maps, self.level))
+        return taps(self.points, self.weights, cells)
 
     def visits(self, levels: int) -> list[np.ndarray]:
         """The RoIs of each level, in the order in which they are best read."""
@@ -122,8 +130,14 @@ class PointSums:
         (count, bins), channels = fixed[2].shape[:2], maps[0].shape[1]
         indices.check(samples.batch, samples.level, maps[0].shape[0], len(maps))
         last = is_channels_last(maps[0])
-        if not _numba(maps[0]) or not channels:
-            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(maps)]
+        runs = backend.choose(maps[0].device) if channels else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.pool(maps, samples, wide(dtype), last)
+        if runs == "reference":
+            cells = cells_of(maps, samples.level)
+            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(cells)]
             out = reference.pool([x.to(wide(dtype)) for x in maps], samples.batch, samples.level, *given).to(dtype)
             return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
         from .. import layout, threads
@@ -142,9 +156,14 @@ class PointSums:
         samples, dtype = self.read(taps, fixed), grad.dtype
         indices.check(samples.batch, samples.level, shapes[0][0], len(shapes))
         form = torch.channels_last if last else torch.contiguous_format
-        if not _numba(grad) or not grad.shape[1]:
-            maps = [grad.new_empty(0, 0, 1, 1).expand(0, 0, *s[2:]) for s in shapes]  # only their sizes are asked for
-            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(maps)]
+        runs = backend.choose(grad.device) if grad.shape[1] else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.spread(grad, samples, wide(dtype), shapes, last)
+        if runs == "reference":
+            cells = (of_level([s[2] for s in shapes], samples.level), of_level([s[3] for s in shapes], samples.level))
+            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(cells)]
             found = reference.spread(grad.to(wide(dtype)), samples.batch, samples.level, *given, shapes)
             return [m.to(dtype).contiguous(memory_format=form) for m in found]
         from .. import threads
@@ -166,7 +185,12 @@ class PointSums:
         samples = self.read((other, other), fixed)
         indices.check(samples.batch, samples.level, maps[0].shape[0], len(maps))
         sums = wide(grad.dtype)
-        if not _numba(grad) or not grad.shape[1]:
+        runs = backend.choose(grad.device) if grad.shape[1] else "reference"
+        if runs == "triton":
+            from . import cuda
+
+            return cuda.grad_taps(maps, other, grad, samples, sums, axis)
+        if runs == "reference":
             given = ([x.to(sums) for x in maps], grad.to(sums), samples.batch, samples.level, other.to(sums))
             return reference.grad_rows(*given, samples.low, axis == 1)
         from .. import layout, threads
@@ -181,7 +205,3 @@ class PointSums:
                 given = (source, upstream, *where, at, axis, *arrays, out.numpy())
                 threads.split(cpu.grad_taps, grad.shape[0], *given, grain=2)
         return out
-
-
-def _numba(x: Tensor) -> bool:
-    return backend.choose(x.device) == "numba"

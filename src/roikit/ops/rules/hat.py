@@ -28,7 +28,7 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
         count = torch.ceil(beta.detach()).clamp(min=0)  # a whole number: no gradient
         # Adaptive samples lie at least half a cell apart, so at most 2(N + 1) + 1 of them fall on the map.
         most = 2 * width + 6
-        if count.numel() and not torch.compiler.is_compiling() and not _transformed():
+        if count.numel() and _readable(count):
             most = int(min(most, max(1.0, float(count.nan_to_num(1.0).max()))))
     # Skip the samples before the map: only [-1, N] matters, and a huge RoI has very many.
     if samples > 0:
@@ -56,8 +56,11 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
     return out, clip_window(first, torch.maximum(stop, first + 1), n)
 
 
-def _transformed() -> bool:
-    return torch._C._functorch.peek_interpreter_stack() is not None
+def _readable(count: Tensor) -> bool:
+    """Whether the largest number of samples may be read: on a GPU that would wait for everything that runs there."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return count.device.type == "cpu" and not torch._C._len_torch_dispatch_stack()
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

@@ -1,0 +1,337 @@
+"""The GPU kernels (Triton), all levels in one launch. A program has a block of channels of one bin, or, where sums must
+have the same order in every run, of a piece of a map's row.
+
+Tiles are [cells of a row, channels]: where maps lie channels-last neighbouring threads read neighbouring channels,
+otherwise neighbouring cells. The weights of a tile's cells are evaluated, or read from explicit taps, as a vector; rows
+of weight 0 are skipped, and cells of weight 0 are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import gpu
+from ..gpu import chosen, height_of, strides, width_of
+from ..rules.gpu import TAPS, begin, bin_of, weigh, window
+from .backend import Geometry, _wide, is_channels_last
+
+
+@triton.jit
+def span(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, windows, r, i, cells):
+    """[first, stop) of bin i of RoI r."""
+    if RULE == TAPS:
+        at = windows + 2 * (r * BINS + i)
+        return tl.maximum(tl.load(at), 0), tl.minimum(tl.load(at + 1), cells)
+    else:
+        lo, beta, near, far = bin_of(axis, r, i, BINS)
+        return window(RULE, SAMPLES, lo, beta, near, far, cells)
+
+
+@triton.jit
+def shared(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, r, i, first, stop, cells):
+    """(start, β, share) of bin i of RoI r, for ``weights_of``."""
+    if RULE == TAPS:
+        return 0.0, 0.0, 0.0
+    else:
+        lo, beta, near, _ = bin_of(axis, r, i, BINS)
+        start, share = begin(RULE, SAMPLES, lo, beta, near, first, stop, cells)
+        return start, beta, share
+
+
+@triton.jit
+def weights_of(
+    RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, taps, width, r, i,
+    first, stop, start, beta, share, cells, cell, low, high,
+):  # fmt: skip
+    """What the cells ``cell``, all in [low, high], weigh in bin i of RoI r; taps are [R, BINS, width]."""
+    if RULE == TAPS:
+        return tl.load(taps + (r * BINS + i) * width + cell, (cell >= first) & (cell < stop), 0.0)
+    else:
+        return weigh(RULE, SAMPLES, start, beta, share, first, stop, cells, cell, low, high)
+
+
+@triton.jit
+def map_of(maps, sizes, batch, level, r, images):
+    """(pointer, image, height, width, whether they exist) of the map that RoI r is read from."""
+    image, at = tl.load(batch + r), tl.load(level + r)
+    exists = ((image >= 0) & (image < images)) & ((at >= 0) & (at < len(maps)))
+    size = chosen(sizes, at)
+    return chosen(maps, at), tl.where(exists, image, 0), height_of(size), width_of(size), exists
+
+
+@triton.jit
+def _one(
+    maps, sizes, batch, level, rows, cols, row_taps, row_window, col_taps, col_window, pooled, images, channels,
+    row_width, col_width, RULE_Y: tl.constexpr, RULE_X: tl.constexpr, SAMPLES_Y: tl.constexpr,
+    SAMPLES_X: tl.constexpr, BINS_Y: tl.constexpr, BINS_X: tl.constexpr, LAST: tl.constexpr, POOLED_LAST: tl.constexpr,
+    SPREAD: tl.constexpr, CELLS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """One bin and block of channels: its sum into ``pooled``, or (SPREAD) its gradient from there into the maps."""
+    r = (tl.program_id(0) // (BINS_Y * BINS_X)).to(tl.int64)
+    k = tl.program_id(0) % (BINS_Y * BINS_X)
+    i, j = k // BINS_X, k % BINS_X
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    base, image, height, width, exists = map_of(maps, sizes, batch, level, r, images)
+    of_image, of_row, of_col, of_channel = strides(height, width, channels, LAST)
+    base += image * of_image
+    top, bottom = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
+    left, right = span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
+    bottom = tl.where(exists, bottom, top)
+    y, beta_y, share_y = shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
+    x, beta_x, share_x = shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
+    if POOLED_LAST:
+        at = pooled + (r * (BINS_Y * BINS_X) + k) * channels + c
+    else:
+        at = pooled + (r * channels + c) * (BINS_Y * BINS_X) + k
+    if maps[0].dtype.element_ty == tl.float64:
+        total = tl.zeros([CHANNELS], tl.float64)
+    else:
+        total = tl.zeros([CHANNELS], tl.float32)
+    if SPREAD:
+        total += tl.load(at, c < channels, 0.0).to(total.dtype)
+    for u0 in range(left, right, CELLS):
+        u = u0 + tl.arange(0, CELLS)
+        high = tl.minimum(u0 + CELLS, right) - 1
+        col = weights_of(
+            RULE_X, SAMPLES_X, BINS_X, col_taps, col_width, r, j, left, right, x, beta_x, share_x, width, u, u0, high,
+        ).to(total.dtype)  # fmt: skip
+        here = (col != 0)[:, None] & (c < channels)[None, :]
+        tile = base + u[:, None].to(tl.int64) * of_col + c[None, :].to(tl.int64) * of_channel
+        line = tl.zeros([CELLS, CHANNELS], total.dtype)
+        for v in range(top, bottom):
+            row = weights_of(
+                RULE_Y, SAMPLES_Y, BINS_Y, row_taps, row_width, r, i, top, bottom, y, beta_y, share_y, height, v, v, v,
+            ).to(total.dtype)  # fmt: skip
+            if row != 0:
+                if SPREAD:
+                    tl.atomic_add(tile + v * of_row, (row * col)[:, None] * total[None, :], here, sem="relaxed")
+                else:
+                    line = tl.fma(tl.load(tile + v * of_row, here, 0.0).to(total.dtype), row, line)
+        if not SPREAD:
+            total += tl.sum(tl.where(here, col[:, None] * line, 0.0), 0)
+    if not SPREAD:
+        tl.store(at, tl.where(exists, total, float("nan")), c < channels)
+
+
+@triton.jit
+def _gather(
+    grad, maps, sizes, order, starts, rows, cols, row_taps, row_window, col_taps, col_window, images, channels,
+    row_width, col_width, RULE_Y: tl.constexpr, RULE_X: tl.constexpr, SAMPLES_Y: tl.constexpr,
+    SAMPLES_X: tl.constexpr, BINS_Y: tl.constexpr, BINS_X: tl.constexpr, LAST: tl.constexpr, POOLED_LAST: tl.constexpr,
+    CELLS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """A piece of a row of a map and a block of channels: the gradients of the bins that read it, RoI by RoI.
+
+    ``order`` and ``starts`` are ``gpu.by_map``'s. Nobody else writes there: no atomics, always the same order of sums.
+    """
+    piece = tl.program_id(0)
+    at = 0
+    for this in tl.static_range(len(maps)):
+        pieces = images * height_of(sizes[this]) * tl.cdiv(width_of(sizes[this]), CELLS)
+        beyond = (at == this) & (piece >= pieces)
+        at += beyond.to(tl.int32)
+        piece -= tl.where(beyond, pieces, 0)
+    size = chosen(sizes, at)
+    height, width = height_of(size), width_of(size)
+    across = tl.cdiv(width, CELLS)
+    image, v, u0 = piece // (height * across), piece // across % height, piece % across * CELLS
+    u = u0 + tl.arange(0, CELLS)
+    high = tl.minimum(u0 + CELLS, width) - 1
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    if grad.dtype.element_ty == tl.float64:
+        total = tl.zeros([CELLS, CHANNELS], tl.float64)
+    else:
+        total = tl.zeros([CELLS, CHANNELS], tl.float32)
+    here = starts + at * images + image
+    for q in range(tl.load(here).to(tl.int32), tl.load(here + 1).to(tl.int32)):
+        r = tl.load(order + q)
+        first, stop = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, 0, height)
+        if RULE_Y == TAPS:
+            first, stop = 0, height  # their windows need not follow each other
+        else:
+            first2, stop2 = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, BINS_Y - 1, height)
+            first, stop = tl.minimum(first, first2), tl.maximum(stop, stop2)
+        if (v >= first) & (v < stop):
+            for i in range(0, BINS_Y):
+                top, bottom = span(RULE_Y, SAMPLES_Y, BINS_Y, rows, row_window, r, i, height)
+                if (v >= top) & (v < bottom):
+                    y, beta_y, share_y = shared(RULE_Y, SAMPLES_Y, BINS_Y, rows, r, i, top, bottom, height)
+                    row = weights_of(
+                        RULE_Y, SAMPLES_Y, BINS_Y, row_taps, row_width, r, i, top, bottom,
+                        y, beta_y, share_y, height, v, v, v,
+                    ).to(total.dtype)  # fmt: skip
+                    if row != 0:
+                        for j in range(0, BINS_X):
+                            left, right = span(RULE_X, SAMPLES_X, BINS_X, cols, col_window, r, j, width)
+                            if (left <= high) & (right > u0):
+                                x, beta_x, share_x = shared(RULE_X, SAMPLES_X, BINS_X, cols, r, j, left, right, width)
+                                col = weights_of(
+                                    RULE_X, SAMPLES_X, BINS_X, col_taps, col_width, r, j, left, right,
+                                    x, beta_x, share_x, width, u, u0, high,
+                                ).to(total.dtype)  # fmt: skip
+                                k = i * BINS_X + j
+                                if POOLED_LAST:
+                                    g = grad + (r * (BINS_Y * BINS_X) + k) * channels + c
+                                else:
+                                    g = grad + (r * channels + c) * (BINS_Y * BINS_X) + k
+                                found = tl.load(g, c < channels, 0.0).to(total.dtype)
+                                weighed = tl.fma((row * col)[:, None], found[None, :], total)
+                                total = tl.where((col != 0)[:, None], weighed, total)
+    of_image, of_row, of_col, of_channel = strides(height, width, channels, LAST)
+    tile = chosen(maps, at) + image * of_image + v * of_row
+    tile = tile + u[:, None].to(tl.int64) * of_col + c[None, :].to(tl.int64) * of_channel
+    tl.store(tile, total, (u < width)[:, None] & (c < channels)[None, :])
+
+
+@triton.jit
+def _grad_taps(
+    maps, sizes, batch, level, grad, windows, other_taps, other_window, out, images, channels, out_width, other_width,
+    ROWS: tl.constexpr, BINS: tl.constexpr, OTHER: tl.constexpr, LAST: tl.constexpr, POOLED_LAST: tl.constexpr,
+    MAIN: tl.constexpr, CELLS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """∂/∂ the taps of bin i of RoI r on the main axis (rows where ROWS): out [R, BINS, out_width], all of it.
+
+    A tile is summed over the other axis' bins first, and then multiplied with each of the MAIN lines it is beside.
+    """
+    r = (tl.program_id(0) // BINS).to(tl.int64)
+    i = tl.program_id(0) % BINS
+    base, image, height, width, exists = map_of(maps, sizes, batch, level, r, images)
+    of_image, of_row, of_col, of_channel = strides(height, width, channels, LAST)
+    base += image * of_image
+    if ROWS:
+        main, other, of_main, of_other = height, width, of_row, of_col
+    else:
+        main, other, of_main, of_other = width, height, of_col, of_row
+    first, stop = span(TAPS, 0, BINS, windows, windows, r, i, tl.minimum(main, out_width))
+    left, right = other, main * 0
+    for j in range(0, OTHER):
+        low, high = span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
+        left, right = tl.where(low < high, tl.minimum(left, low), left), tl.maximum(right, high)
+    right = tl.where(exists, right, left)
+    for v0 in range(0, out_width, MAIN):
+        lines = v0 + tl.arange(0, MAIN)
+        total = tl.zeros([MAIN], out.dtype.element_ty)
+        if (first < v0 + MAIN) & (stop > v0):
+            for c0 in range(0, channels, CHANNELS):
+                c = c0 + tl.arange(0, CHANNELS)
+                for u0 in range(left, right, CELLS):
+                    u = u0 + tl.arange(0, CELLS)
+                    line = tl.zeros([CELLS, CHANNELS], out.dtype.element_ty)
+                    for j in range(0, OTHER):
+                        low, high = span(TAPS, 0, OTHER, other_window, other_window, r, j, other)
+                        if (low < u0 + CELLS) & (high > u0):
+                            tap = tl.load(other_taps + (r * OTHER + j) * other_width + u, (u >= low) & (u < high), 0.0)
+                            if ROWS:
+                                k = i * OTHER + j
+                            else:
+                                k = j * BINS + i
+                            if POOLED_LAST:
+                                g = grad + (r * (BINS * OTHER) + k) * channels + c
+                            else:
+                                g = grad + (r * channels + c) * (BINS * OTHER) + k
+                            found = tl.load(g, c < channels, 0.0).to(line.dtype)
+                            line = tl.fma(tap.to(line.dtype)[:, None], found[None, :], line)
+                    here = (u < right)[:, None] & (c < channels)[None, :]
+                    tile = base + u[:, None].to(tl.int64) * of_other + c[None, :].to(tl.int64) * of_channel
+                    for v in range(tl.maximum(first, v0), tl.minimum(stop, v0 + MAIN)):
+                        x = tl.load(tile + v * of_main, here, 0.0).to(line.dtype)
+                        found = tl.sum(tl.sum(x * line, 1), 0)
+                        total += tl.where(lines == v, found, 0.0)
+        inside = (lines >= first) & (lines < stop)
+        total = tl.where(inside & (exists == 0), float("nan"), total)
+        tl.store(out + (r * BINS + i) * out_width + lines, total, lines < out_width)
+
+
+def _blocks(channels: int, last: bool) -> dict[str, int]:
+    """A program's tile, 8 elements for each of its threads: wide where neighbours in memory lie."""
+    cells, most = (4, 128) if last else (8, 64)
+    block = min(most, triton.next_power_of_2(max(channels, 1)))
+    return {"CELLS": cells, "CHANNELS": block, "warps": max(1, cells * block // 256)}
+
+
+def _pooled(x: Tensor) -> tuple[Tensor, bool]:
+    """[R, C, h, w] as a kernel reads it, and whether it lies channels-last."""
+    x = x.detach()
+    last = is_channels_last(x)
+    return (x if last else x.contiguous()), last
+
+
+def _taps(geometry: Geometry, like: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The part of the arguments that says what cells weigh: axes, taps and windows; widths; constants."""
+    h, w = geometry.bins
+    if geometry.taps is not None:
+        given = [t.detach().contiguous() for t in geometry.taps]
+        numbers = {"RULE_Y": TAPS.value, "RULE_X": TAPS.value, "SAMPLES_Y": 0, "SAMPLES_X": 0}
+        found, widths = (given[0], given[2], *given), (given[0].shape[2], given[2].shape[2])
+    else:
+        assert geometry.axes is not None
+        rows, cols = (axis.detach().contiguous() for axis in geometry.axes)
+        numbers = dict(zip(("RULE_Y", "RULE_X"), geometry.rules, strict=True))
+        numbers |= {"SAMPLES_Y": max(geometry.samples[0], 0), "SAMPLES_X": max(geometry.samples[1], 0)}
+        found, widths = (rows, cols, rows, rows, cols, cols), (0, 0)
+    return (found, widths), {**numbers, "BINS_Y": h, "BINS_X": w}
+
+
+def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
+    """``reference.pool``: [R, C, h, w] in the maps' dtype and layout."""
+    channels, last = maps[0].shape[1], is_channels_last(maps[0])
+    count, (h, w) = geometry.batch.shape[0], geometry.bins
+    dtype = gpu.stored(maps[0].dtype)
+    out = gpu.empty((count, h, w, channels) if last else (count, channels, h, w), dtype, maps[0].device)
+    (given, widths), constants = _taps(geometry, maps[0])
+    sizes, blocks = gpu.per_level(maps, last), _blocks(channels, last)
+    gpu.run(
+        _one, (count * h * w, -(-channels // blocks["CHANNELS"])), maps[0], *sizes, geometry.batch, geometry.level,
+        *given, out, maps[0].shape[0], channels, *widths, **constants, LAST=last, POOLED_LAST=last,
+        SPREAD=False, **blocks,
+    )  # fmt: skip
+    out = out.permute(0, 3, 1, 2) if last else out
+    return out.to(maps[0].dtype)
+
+
+def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
+    """``reference.spread``: one [B, C, H_l, W_l] per level in the gradient's dtype, channels-last where ``last``."""
+    images, channels = shapes[0][0], shapes[0][1]
+    (given, widths), constants = _taps(geometry, grad)
+    source, pooled_last = _pooled(grad)
+    blocks = _blocks(channels, last)
+    constants |= {"LAST": last, "POOLED_LAST": pooled_last, **blocks}
+    parts = -(-channels // blocks["CHANNELS"])
+    if gpu.deterministic():
+        maps = gpu.empty_maps(shapes, gpu.stored(grad.dtype), grad.device, last)
+        pieces = sum(s[0] * s[2] * -(-s[3] // blocks["CELLS"]) for s in shapes)
+        order = gpu.by_map(geometry.batch, geometry.level, images, len(shapes))
+        gpu.run(
+            _gather, (pieces, parts), grad, source, tuple(maps), gpu.sizes_of(shapes), *order, *given, images,
+            channels, *widths, **constants,
+        )  # fmt: skip
+    else:
+        maps = [x.zero_() for x in gpu.empty_maps(shapes, _wide(grad.dtype), grad.device, last)]
+        h, w = geometry.bins
+        gpu.run(
+            _one, (grad.shape[0] * h * w, parts), grad, tuple(maps), gpu.sizes_of(shapes), geometry.batch,
+            geometry.level, *given, source, images, channels, *widths, **constants, SPREAD=True,
+        )  # fmt: skip
+    return [x.to(grad.dtype) for x in maps]
+
+
+def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: int, width: int) -> Tensor:
+    """``reference.grad_rows`` (axis 0) or ``grad_cols``: [R, bins, width], 0 outside the windows."""
+    assert geometry.taps is not None
+    rows, row_window, cols, col_window = (t.detach().contiguous() for t in geometry.taps)
+    windows, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
+    channels, last = maps[0].shape[1], is_channels_last(maps[0])
+    source, pooled_last = _pooled(grad)
+    bins = windows.shape[1]
+    out = gpu.empty((grad.shape[0], bins, width), _wide(maps[0].dtype), grad.device)
+    gpu.run(
+        _grad_taps, (grad.shape[0] * bins,), grad, *gpu.per_level(maps, last), geometry.batch, geometry.level, source,
+        windows, other, other_window, out, maps[0].shape[0], channels, width, other.shape[2], ROWS=axis == 0,
+        BINS=bins, OTHER=other.shape[1], LAST=last, POOLED_LAST=pooled_last, MAIN=8, **_blocks(channels, last),
+    )  # fmt: skip
+    return out

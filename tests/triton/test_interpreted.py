@@ -1,0 +1,28 @@
+"""The Triton kernels on the CPU: each file of ``interpreted/`` in a process of its own with Triton's interpreter on.
+
+The interpreter has to be on before Triton is imported, and it is slow: there, at most three RoIs, 2×2 bins and 16
+channels. Where there is a GPU the same files also run compiled, as ordinary tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("file", sorted(path.name for path in (HERE / "interpreted").glob("test_*.py")))
+def test_in_a_process_of_its_own(file):
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    environment.pop("ROIKIT_BACKEND", None)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted" / file)]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, cwd=HERE.parents[1])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
