@@ -205,6 +205,13 @@ def test_what_cannot_be_exported_is_refused(rng):
         def forward(self, grad, index, rois):
             return torch.ops.roikit.max_scatter(grad, index, rois, rois, [1, 2, 3, 4])[0]
 
+    class Winners(nn.Module):
+        def forward(self, x, boxes):
+            return roikit.RoIPool(2).weights(x, boxes).index
+
+    with pytest.raises(ValueError, match=r"Winners cannot be exported to ONNX: MaxRoiPool says the maxima"):
+        to_onnx(Winners(), (fine, boxes))
+
     index = torch.zeros(1, 2, 1, 1, dtype=torch.int32)
     with pytest.raises(ValueError, match=r"it computes derivatives \(roikit.max_scatter.default\)"):
         to_onnx(Derivative(), (torch.ones(1, 2, 1, 1), index, torch.zeros(1, dtype=torch.int64)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,12 +68,7 @@ def to_onnx(
     finally:
         for each, mode in training.items():
             each.training = mode
-    left = sorted({str(n.target) for n in program.graph.nodes if str(n.target).startswith("roikit.")})
-    if left:
-        raise ValueError(
-            f"{type(module).__name__} cannot be exported to ONNX: it computes derivatives ({', '.join(left)}); export "
-            "a module whose forward does not differentiate"
-        )
+    _refuse(program, f"{type(module).__name__} cannot be exported to ONNX")
     translations_ = {**translations(), **options.pop("custom_translation_table", {})}
     options = {"verbose": False, "dynamo": True, "custom_translation_table": translations_, **options}
     found = torch.onnx.export(program, tuple(args), **options)
@@ -80,6 +76,19 @@ def to_onnx(
     if file is not None:
         found.save(file)
     return found
+
+
+def _refuse(program: torch.export.ExportedProgram, what: str) -> None:
+    """Raise for what has no standard operator."""
+    left = sorted({str(n.target) for n in program.graph.nodes if str(n.target).startswith("roikit.")})
+    if left:
+        raise ValueError(
+            f"{what}: it computes derivatives ({', '.join(left)}); export a module whose forward does not differentiate"
+        )
+    for node in program.graph.nodes:
+        if node.target is operator.getitem and node.users and node.args[1] == 1:
+            if str(node.args[0].target) == "torchvision.roi_pool.default":
+                raise ValueError(f"{what}: MaxRoiPool says the maxima and not in which cells they are, which it reads")
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
@@ -114,7 +123,10 @@ def translations() -> dict[Any, Callable[..., Any]]:
     from onnxscript import opset18 as op
 
     def roi_pool(input, rois, spatial_scale: float, pooled_height: int, pooled_width: int):
-        return op.MaxRoiPool(input, rois, pooled_shape=[pooled_height, pooled_width], spatial_scale=spatial_scale)
+        shape = [pooled_height, pooled_width]
+        return (
+            op.MaxRoiPool(input, rois, pooled_shape=shape, spatial_scale=spatial_scale),
+        )  # the first of two results
 
     return {torch.ops.torchvision.roi_pool.default: roi_pool}
 
