@@ -3,6 +3,7 @@
 The functional forms have torchvision's signatures: ``from roikit.ops import roi_align`` is a drop-in replacement.
 """
 
+from . import flops
 from .functional import (
     deform_ps_roi_pool,
     deform_roi_pool,
@@ -24,3 +25,5 @@ __all__ = [
     "roi_align_rotated",
     "roi_pool",
 ]
+
+flops.register()

@@ -24,8 +24,10 @@ def aligned(cells: Tensor, align: bool) -> Geometry:
 
 def whole(cells: Tensor) -> Tensor:
     """Rounded as C rounds, half away from zero (torch's own rounding takes halves to even)."""
-    cut = torch.copysign(torch.floor(cells.abs()), cells)  # not torch.trunc: its MKL kernel hangs in a forked child
-    return cut + torch.copysign(((cells - cut).abs() >= 0.5).to(cells.dtype), cells)
+    size = cells.abs()
+    cut = torch.floor(size)  # not torch.trunc: its MKL kernel hangs in a forked child
+    cut = cut + (size - cut >= 0.5).to(cells.dtype)
+    return torch.where(cells < 0, -cut, cut)  # not torch.copysign: it cannot be exported to ONNX
 
 
 def rounded(cells: Tensor) -> Geometry:

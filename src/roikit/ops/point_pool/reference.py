@@ -28,7 +28,7 @@ def _groups(level: Tensor, levels: int) -> Iterator[tuple[int, Tensor]]:
                 yield at, chunk
 
 
-def _cell(low: Tensor, batch: Tensor, a: int, b: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def cell_index(low: Tensor, batch: Tensor, a: int, b: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Index [r, K, P] of the cell (v + a, u + b) in the flat map [B·H·W], and whether the map has that cell."""
     v, u = low[..., 0].long() + a, low[..., 1].long() + b
     inside = (v >= 0) & (v < height) & (u >= 0) & (u < width)
@@ -49,7 +49,7 @@ def pool(maps: Sequence[Tensor], batch: Tensor, level: Tensor, rows: Tensor, col
         flat, size = _flat(maps[at]), maps[at].shape[2:]
         total = []
         for a, b in CORNERS:
-            index, inside = _cell(low[which], batch[which], a, b, *size)
+            index, inside = cell_index(low[which], batch[which], a, b, *size)
             weight = rows[which][..., a] * cols[which][..., b] * inside
             total.append(torch.einsum("rkp,rkpc->rck", weight, flat[index]))
         out.append(total[0] + total[1] + total[2] + total[3])
@@ -73,7 +73,7 @@ def spread(
     flat = [grad.new_zeros(images * height * width, channels) for images, channels, height, width in shapes]
     for at, which in _groups(level, len(shapes)):
         for a, b in CORNERS:
-            index, inside = _cell(low[which], batch[which], a, b, *shapes[at][2:])
+            index, inside = cell_index(low[which], batch[which], a, b, *shapes[at][2:])
             weight = rows[which][..., a] * cols[which][..., b] * inside
             part = torch.einsum("rkp,rck->rkpc", weight, grad[which])
             flat[at] = flat[at].index_add(0, index.flatten(), part.flatten(0, 2))
@@ -95,7 +95,7 @@ def grad_rows(
         for a in (0, 1):
             total = []
             for b in (0, 1):
-                index, inside = _cell(low[which], batch[which], *((b, a) if transposed else (a, b)), *size)
+                index, inside = cell_index(low[which], batch[which], *((b, a) if transposed else (a, b)), *size)
                 dot = torch.einsum("rck,rkpc->rkp", grad[which], flat[index])
                 total.append(dot * (cols[which][..., b] * inside))
             found.append(total[0] + total[1])
