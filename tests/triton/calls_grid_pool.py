@@ -13,11 +13,10 @@ SIZES = ((20, 30), (10, 15))
 
 def make(dtype: torch.dtype) -> None:
     kind = torch.float64 if dtype == torch.float64 else torch.float32
-    batch, level = torch.tensor([0, 0, 0]), torch.tensor([0, 1, 0])
+    batch = torch.tensor([0, 0, 0])
     axes = (torch.rand(3, 2, dtype=kind), torch.rand(3, 2, dtype=kind))
     windows = torch.zeros(3, 7, 2, dtype=torch.int32)
     rows, cols = torch.rand(3, 7, 20, dtype=kind), torch.rand(3, 7, 30, dtype=kind)
-    taps = Geometry(batch, level, (7, 7), taps=(rows, windows, cols, windows))
     last = dtype != torch.float16  # each type in one layout: what differs is which threads are neighbours
     form = torch.channels_last if last else torch.contiguous_format
     settings = [(("hat", "hat"), (2, 0))]
@@ -29,6 +28,8 @@ def make(dtype: torch.dtype) -> None:
     for channels, sizes in ((256, SIZES), (1, SIZES[:1])) if dtype == torch.float32 else ((64, SIZES),):
         maps = [torch.empty(min(2, channels), channels, *size, dtype=dtype) for size in sizes]
         maps = [x.contiguous(memory_format=form) for x in maps]
+        level = torch.tensor([0, len(maps) - 1, 0])
+        taps = Geometry(batch, level, (7, 7), taps=(rows, windows, cols, windows))
         grad, shapes = torch.empty(3, channels, 7, 7, dtype=dtype), [list(x.shape) for x in maps]
         if dtype == torch.float32:
             every_sum(maps, grad, shapes, taps, last)

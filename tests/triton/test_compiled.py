@@ -23,6 +23,7 @@ def why_not() -> str | None:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.timeout(900)  # a busy machine
 @pytest.mark.parametrize("calls", sorted(path.stem for path in HERE.glob("calls_*.py")))
 def test_every_kernel_compiles(calls, tmp_path):
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
