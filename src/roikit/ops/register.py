@@ -52,7 +52,9 @@ def _nobody_asks(arguments: Sequence[Any]) -> bool:
     graph = torch.is_grad_enabled()
     for argument in arguments:
         for one in argument if isinstance(argument, list | tuple) else (argument,):
-            if isinstance(one, torch.Tensor) and (type(one) not in _PLAIN or (graph and one.requires_grad)):
+            if not isinstance(one, torch.Tensor):
+                continue
+            if type(one) not in _PLAIN or one.is_meta or (graph and one.requires_grad):
                 return False
     return True
 
