@@ -118,6 +118,7 @@ def test_resident_peak_is_what_a_call_needs():
 
 
 @pytest.mark.skipif(not resident.available(), reason="peaks are read from Linux's /proc")
+@pytest.mark.timeout(900)  # a process that imports everything; a second or ten, or minutes on a busy machine
 def test_a_forward_needs_its_output(row):
     """Each contender in a process of its own; NCHW maps are turned, which takes a copy of the map."""
     case = Case("roi_align", "coarse", rois=400, channels=128)

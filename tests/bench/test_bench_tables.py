@@ -108,7 +108,7 @@ def test_curves_are_drawn(sweep, tmp_path):
     ]  # fmt: skip
     path = plot.draw(sweep, BASE, "a title", "of this", tmp_path / "curves.png")
     with Image.open(path) as image:
-        assert image.width > image.height > 300
+        assert image.width > 900 and image.height > 4 * 300  # a column, and four panels below each other
         assert len(image.convert("RGB").getcolors(1 << 20)) > 50
 
 

@@ -63,7 +63,7 @@ class BenchConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 0
     repeats: int = 9
-    seconds: float = 1.5
+    seconds: float = 1.0
     directions: str = "forward,backward"
     only: str = ""
     peers: str = ""

@@ -22,7 +22,7 @@ COLOURS = {
     "copy": "#8b949e",
 }
 AXES = {"rois": "regions per call", "channels": "channels of the map"}
-WIDTH, HEIGHT, LEFT, TOP, GAP, LABELS = 3.5, 2.9, 0.75, 1.25, 0.55, 1.55  # inches
+WIDTH, HEIGHT, LEFT, TOP, GAP, BELOW, LABELS = 3.6, 2.7, 0.85, 1.3, 0.7, 0.95, 2.3  # inches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +67,15 @@ def draw(rows: Sequence[Row], base: Case, title: str, subtitle: str, path: Path)
         raise ValueError("--plot draws sweeps over regions or channels, and there is none: add --sweep rois")
     kinds = list(dict.fromkeys((p.axis, p.case.operation, p.case.pyramid) for p in found))
     directions = list(dict.fromkeys(p.direction for p in found))
-    across = LEFT + len(kinds) * (WIDTH + LABELS) + (len(kinds) - 1) * GAP
-    down = TOP + len(directions) * (HEIGHT + 1.0) + 0.1
+    across = LEFT + len(directions) * (WIDTH + LABELS) + (len(directions) - 1) * GAP
+    down = TOP + len(kinds) * (HEIGHT + BELOW) - 0.2
     figure = new_figure(across, down, dpi=150)
-    write(figure, LEFT - 0.5, 0.2, title, size=15, weight="bold")
-    write(figure, LEFT - 0.5, 0.55, subtitle, size=9, color=QUIET)
+    write(figure, LEFT - 0.6, 0.22, title, size=15, weight="bold")
+    write(figure, LEFT - 0.6, 0.58, subtitle, size=9, color=QUIET)
     for panel in found:
-        column = kinds.index((panel.axis, panel.case.operation, panel.case.pyramid))
-        left = LEFT + column * (WIDTH + LABELS + GAP)
-        top = TOP + directions.index(panel.direction) * (HEIGHT + 1.0)
+        left = LEFT + directions.index(panel.direction) * (WIDTH + LABELS + GAP)
+        line = kinds.index((panel.axis, panel.case.operation, panel.case.pyramid))
+        top = TOP + line * (HEIGHT + BELOW)
         rectangle = (left / across, 1 - (top + HEIGHT) / down, WIDTH / across, HEIGHT / down)
         curves(figure.add_axes(rectangle), panel)
         write(figure, left, top - 0.32, panel.title, size=10.5, weight="bold")
@@ -93,7 +93,7 @@ def curves(axes: Any, panel: Panel) -> None:
             continue
         x, y = [p[0] for p in points], [p[1].median for p in points]
         ours, copy = name in ("nchw", "last"), name == "copy"
-        axes.fill_between(x, [p[1].low for p in points], [p[1].high for p in points], color=colour, alpha=0.15, lw=0)
+        axes.fill_between(x, [p[1].low for p in points], [p[1].high for p in points], color=colour, alpha=0.2, lw=0)
         axes.plot(
             x, y, color=colour, lw=2.4 if ours else 1.6, ls=(0, (3, 2)) if copy else "-", marker="" if copy else "o",
             ms=4.5 if ours else 3.5, mec="white", mew=0.6, zorder=3 if ours else 2, solid_capstyle="round",
@@ -116,9 +116,11 @@ def curves(axes: Any, panel: Panel) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color("#c4cad1")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.07)  # room for names that have to move up
     for name, height in spaced(axes, ends).items():
         axes.annotate(
-            f"{NAMES[name]}  {number(ends[name])}", (1, height), (7, 0), xycoords="axes fraction",
+            f"{NAMES[name]}  {number(ends[name])} ms", (1, height), (7, 0), xycoords="axes fraction",
             textcoords="offset points", va="center", fontsize=8.5, color=COLOURS[name] if name != "copy" else QUIET,
             weight="bold" if name in ("nchw", "last") else "normal", annotation_clip=False,
         )  # fmt: skip
