@@ -139,7 +139,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
                 )
         for name, note in row.notes.items():
             if not note.startswith("it has no"):
-                said.append(f"{where}, {row.direction}: {NAMES[name]} could not take part: {note}.")
+                said.append(f"{where}: {NAMES[name]} could not take part: {note}.")
     return list(dict.fromkeys(said))
 
 

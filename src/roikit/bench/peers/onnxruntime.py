@@ -13,9 +13,10 @@ from .base import Peer, Rival, keeping
 
 
 def rival(operation: str, scene: Scene) -> Rival | None:
-    boxes, x = scene.boxes.to(scene.maps[0].dtype).numpy(), scene.maps[0]
+    x = scene.maps[0]
     if x.dtype not in (torch.float32, torch.float64):
         return None
+    boxes = scene.boxes.numpy()  # in the maps' type already
     if operation in ("roi_align", "roi_align_adaptive"):
         settings = {
             "mode": "avg",
