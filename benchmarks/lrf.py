@@ -21,14 +21,14 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import resident
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, scaled_dot_product_attention
 
-from roikit.bench.cases import make_boxes
-from roikit.bench.command import machine
+from roikit.bench import resident
+from roikit.bench.machine import machine
 from roikit.bench.measure import Times, take_turns
+from roikit.bench.scenes import make_boxes
 from roikit.boxes import Rois
 from roikit.extractors import LearnedRegionFeatures
 from roikit.ops.attention_pool import attention_pool

@@ -21,14 +21,14 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import resident
 import torch
 from torch import Tensor
 
 import roikit
-from roikit.bench.cases import make_boxes
-from roikit.bench.command import machine
+from roikit.bench import resident
+from roikit.bench.machine import machine
 from roikit.bench.measure import Times, take_turns
+from roikit.bench.scenes import make_boxes
 
 HEIGHT, WIDTH, STRIDES = 800, 1344, (4, 8, 16, 32)
 SIZES = ((1000, 64, 256), (500, 64, 256), (2000, 64, 256), (1000, 16, 256), (1000, 128, 256), (1000, 64, 64))  # R, S, C

@@ -1,57 +1,93 @@
-"""What is timed: one operation on one map, by roikit and by its peer in torchvision."""
+"""What is timed: an operation on maps of one size, and how that varies."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-import torchvision
-from torch import Tensor
 
-from .. import ops
+from .operations import OPERATIONS, Operation
+from .scenes import PYRAMIDS, SMALL, Pyramid, Scene, make_scene
 
-MAPS = {"50×84/16": (50, 84, 16, (32.0, 672.0)), "200×336/4": (200, 336, 4, (16.0, 128.0))}  # and √area of the RoIs
-Pool = Callable[[Tensor, Tensor], Tensor]
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+SWEEPS = ("rois", "channels", "batch", "dtypes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An operation on a map: ``ours`` and ``peer`` take (features, boxes [R, 5]); a peer may not exist."""
+    """An operation on a scene, said in words that fit into a JSON file and make the same numbers in another process.
 
-    name: str
-    map: str
-    ours: Pool
-    peer: Pool | None
-    features: Tensor
-    boxes: Tensor
+    Args:
+        operation: a key of ``OPERATIONS``.
+        pyramid: a key of ``PYRAMIDS``.
+        rois: regions over all images.
+        channels: of the maps; position-sensitive operations take the multiple of 49 that suits.
+        quick: small maps.
+    """
+
+    operation: str
+    pyramid: str
+    rois: int = 1000
+    channels: int = 256
+    batch: int = 1
+    dtype: str = "float32"
+    device: str = "cpu"
+    quick: bool = False
+    seed: int = 0
+
+    @property
+    def of(self) -> Operation:
+        return OPERATIONS[self.operation]
+
+    @property
+    def maps(self) -> Pyramid:
+        return (SMALL if self.quick else PYRAMIDS)[self.pyramid]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    def scene(self) -> Scene:
+        channels = self.of.channels(self.channels)
+        return make_scene(self.maps, self.rois, channels, self.batch, self.torch_dtype, self.device, self.seed)
+
+    def differs(self, base: Case) -> str:
+        """The map, and in what else this case is not as ``base``."""
+        words = [self.maps.label]
+        if self.rois != base.rois:
+            words.append(f"R = {self.rois}")
+        if self.of.channels(self.channels) != base.channels:
+            words.append(f"C = {self.of.channels(self.channels)}")
+        if self.batch != base.batch:
+            words.append(f"batch {self.batch}")
+        if self.dtype != base.dtype:
+            words.append(self.dtype)
+        return ", ".join(words)
 
 
-def make_boxes(count: int, height: int, width: int, sides: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Boxes in an image of (height, width) pixels: centres uniform, sides log-uniform; ``Tensor[count, 5]``."""
-    low, high = (torch.tensor(s).log() for s in sides)
-    centre = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
-    half = torch.exp(low + (high - low) * torch.rand(count, 2, generator=generator)) / 2
-    limit = torch.tensor([width, height], dtype=torch.float32)
-    first, last = (centre - half).clamp(min=0), torch.minimum(centre + half, limit)
-    return torch.cat([torch.zeros(count, 1), first, last], 1)
+def standard(base: Case, operations: Iterable[str]) -> list[Case]:
+    """Every operation on the maps that it is timed on, map by map."""
+    chosen = list(operations)
+    return [
+        dataclasses.replace(base, operation=key, pyramid=pyramid)
+        for pyramid in PYRAMIDS
+        for key in chosen
+        if pyramid in OPERATIONS[key].pyramids
+    ]
 
 
-def cases(rois: int, channels: int, seed: int = 0) -> Iterator[Case]:
-    """Every operation on every map, float32."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, (height, width, stride, sides) in MAPS.items():
-        features = torch.randn(1, channels, height, width, generator=generator)
-        boxes = make_boxes(rois, height * stride, width * stride, sides, generator)
-        scale = 1 / stride
-        names = ("RoIAlign, 2 samples", "RoIAlign, adaptive")
-        for label, samples in zip(names, (2, -1), strict=True):
-            options: dict[str, Any] = {"output_size": 7, "spatial_scale": scale, "sampling_ratio": samples}
-            ours, peer = partial(ops.roi_align, **options), partial(torchvision.ops.roi_align, **options)
-            yield Case(label, name, ours, peer, features, boxes)
-        options = {"output_size": 7, "spatial_scale": scale}
-        ours, peer = partial(ops.roi_pool, **options), partial(torchvision.ops.roi_pool, **options)
-        yield Case("RoIPool, max", name, ours, peer, features, boxes)
-        yield Case("PrRoIPool", name, partial(ops.prroi_pool, **options), None, features, boxes)
+def swept(base: Case, operations: Iterable[str], names: Iterable[str]) -> list[Case]:
+    """The operations with one setting varied at a time."""
+    values: dict[str, tuple[str, tuple]] = {
+        "rois": ("rois", (3, 10, 30) if base.quick else (10, 30, 100, 300, 1000, 3000, 10000)),
+        "channels": ("channels", (8, 16) if base.quick else (64, 128, 256, 512, 1024)),
+        "batch": ("batch", (1, 2) if base.quick else (1, 8)),
+        "dtypes": ("dtype", DTYPES),
+    }
+    found = []
+    for case in standard(base, operations):
+        for name in names:
+            field, steps = values[name]
+            found += [dataclasses.replace(case, **{field: step}) for step in steps]
+    return list(dict.fromkeys(found))

@@ -3,88 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
 
-from ..ops import memory
-from .cases import Case
+LEAST = 3  # turns, however long they take
+SHORTEST = 0.002  # seconds: faster calls are timed several at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Milliseconds: the median of the repeats, and the range the middle half of them lies in."""
+    """Milliseconds: the median of the turns, the range the middle half of them lies in, and how many there were."""
 
     median: float
     low: float
     high: float
+    turns: int = 0
+
+    @property
+    def spread(self) -> float:
+        """Half of that range, as a share of the median."""
+        return (self.high - self.low) / 2 / self.median
 
 
-def take_turns(contenders: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
-    """Time each contender ``repeats`` times, in turn, after one call each to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for run in contenders.values():
-        run()
-    for _ in range(repeats):
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]], repeats: int, seconds: float = math.inf, device: str = "cpu"
+) -> dict[str, Times]:
+    """Time each contender ``repeats`` times, in turn, after a call each to warm up.
+
+    Args:
+        seconds: after so much time no further turn begins, once there were three.
+        device: "cuda" times what its stream did, between two events.
+    """
+    timed = _on_cuda if device == "cuda" else _on_cpu
+    loops = {}
+    for name, run in contenders.items():
+        first = timed(run, 1)
+        if first < 10 * SHORTEST:  # the first call may have loaded something
+            first = timed(run, 1)
+        loops[name] = min(1000, max(1, math.ceil(SHORTEST / first)))
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    start = time.perf_counter()
+    for turn in range(repeats):
+        if turn >= LEAST and time.perf_counter() - start > seconds:
+            break
         for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: summarise([1000 * s for s in found]) for name, found in seconds.items()}
+            found[name].append(1000 * timed(run, loops[name]) / loops[name])
+    return {name: summarise(values) for name, values in found.items()}
+
+
+def _on_cpu(run: Callable[[], object], loops: int) -> float:
+    start = time.perf_counter()
+    for _ in range(loops):
+        run()
+    return time.perf_counter() - start
+
+
+def _on_cuda(run: Callable[[], object], loops: int) -> float:
+    first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    first.record()
+    for _ in range(loops):
+        run()
+    last.record()
+    torch.cuda.synchronize()
+    return first.elapsed_time(last) / 1000
 
 
 def summarise(found: list[float]) -> Times:
     if len(found) < 4:
-        return Times(statistics.median(found), min(found), max(found))
+        return Times(statistics.median(found), min(found), max(found), len(found))
     low, median, high = statistics.quantiles(found, n=4, method="inclusive")
-    return Times(median, low, high)
-
-
-def disagreement(case: Case) -> float:
-    """The largest difference between roikit's output and its peer's, relative to the largest value of the output."""
-    assert case.peer is not None
-    ours, peer = case.ours(case.features, case.boxes), case.peer(case.features, case.boxes)
-    return float((ours - peer).abs().max() / peer.abs().max())
-
-
-def forward(case: Case, repeats: int) -> dict[str, Times]:
-    """Times of "torchvision" (NCHW), "nchw", "last" (channels-last in and out) and "copy" of the output."""
-    x, boxes = case.features, case.boxes
-    last = x.to(memory_format=torch.channels_last)
-    out = case.ours(x, boxes)
-
-    def copy() -> None:
-        memory.empty(out.shape, out.dtype).copy_(out)
-
-    contenders: dict[str, Callable[[], object]] = {
-        "nchw": lambda: case.ours(x, boxes),
-        "last": lambda: case.ours(last, boxes),
-        "copy": copy,
-    }
-    if case.peer is not None:
-        peer = case.peer
-        contenders["torchvision"] = lambda: peer(x, boxes)
-    with torch.no_grad():
-        return take_turns(contenders, repeats)
-
-
-def backward(case: Case, repeats: int) -> dict[str, Times]:
-    """The same names, for the gradient of the features alone; "copy" copies the gradient of the features."""
-    x = case.features.clone().requires_grad_()
-    last = case.features.to(memory_format=torch.channels_last).requires_grad_()
-    grad = torch.randn(case.ours(case.features, case.boxes).shape, generator=torch.Generator().manual_seed(1))
-
-    def gradient(out: Tensor, source: Tensor, upstream: Tensor) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(out, source, upstream, retain_graph=True)
-
-    contenders: dict[str, Callable[[], object]] = {
-        "nchw": gradient(case.ours(x, case.boxes), x, grad),
-        "last": gradient(case.ours(last, case.boxes), last, grad.to(memory_format=torch.channels_last)),
-        "copy": lambda: memory.empty(x.shape, x.dtype).copy_(x.detach()),
-    }
-    if case.peer is not None:
-        contenders["torchvision"] = gradient(case.peer(x, case.boxes), x, grad)
-    return take_turns(contenders, repeats)
+    return Times(median, low, high, len(found))

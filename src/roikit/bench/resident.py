@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def available() -> bool:
+    return Path("/proc/self/clear_refs").exists()
+
+
 def peak(call: Callable[[], object]) -> float:
     """MB that a call needs at most, its result included; libraries and threads should be there already."""
     before = _status("VmRSS")
