@@ -33,7 +33,7 @@ def table() -> dict[Any, Callable[..., Any]]:
     """
     import torchvision  # noqa: F401  (registers the operators that stand for RoI Align and max pooling)
 
-    forward = {
+    forward: dict[str, Callable[..., Any]] = {
         "attention_pool": _attention_pool,
         "bin_pool": _bin_pool,
         "bin_tap_pool": _bin_tap_pool,
@@ -177,8 +177,8 @@ def _bins(maps, batch, level, taps, given, base, step, run):
 
 def _point_pool(maps, batch, level, points, weights, numbers):
     def pool(x, at, batch, points, weights):
-        size = (torch.full_like(batch, n) for n in x.shape[2:])
-        return _points(x, batch, *taps_of_points(points, weights, tuple(size)))
+        height, width = (torch.full_like(batch, n) for n in x.shape[2:])
+        return _points(x, batch, *taps_of_points(points, weights, (height, width)))
 
     return _by_level(maps, level, pool, batch, points, weights)
 
