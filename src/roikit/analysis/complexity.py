@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..boxes import Rois
 from ..extractors import LearnedRegionFeatures
 from ..layers.embeddings import sinusoidal
+from .counting import of_layers
 
 STEPS = ("P1", "P2", "P3", "P4", "P5")
 MEANING = {
@@ -93,7 +94,7 @@ class Counter:
     def __call__(self, name: str):
         with FlopCounterMode(display=False) as mode:
             yield
-        self.found[name] = self.found.get(name, 0.0) + mode.get_total_flops() / 2 / 2**30
+        self.found[name] = self.found.get(name, 0.0) + of_layers(mode) / 2**30
 
 
 def paper_order(count: int) -> dict[str, float]:

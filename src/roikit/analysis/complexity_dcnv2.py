@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ..detection import faster_rcnn, mask_rcnn
 from ..extractors import DeformRoIPool, ModulatedDeformRoIPool, RegionExtractor, RoIAlign
+from .counting import of_layers
 
 # Faster R-CNN on one C5 map, Mask R-CNN with a pyramid; ResNet-50, 80 classes.
 Detector = Literal["faster", "mask"]
@@ -83,7 +84,7 @@ def multiply_adds(model: Any) -> float:
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=deformed) as counter:
         model.backbone.body.eval()(image)
         extractor(box, rois)
-    return counter.get_total_flops() / 2 / 1e9  # the counter counts two for each
+    return of_layers(counter) / 1e9
 
 
 def _deform_conv_flops(x_shape: list[int], weight_shape: list[int], *_: object, out_shape: list[int]) -> int:

@@ -17,6 +17,7 @@ from ..extractors import (
     SelfAttentionRoIAlign,
     SemanticRoIAlign,
 )
+from .counting import of_layers
 
 # The paper's setting: 300 RoIs, Faster R-CNN R-50-FPN for 80 classes.
 ROIS, CHANNELS, CLASSES, LEVELS = 300, 256, 81, 4
@@ -95,7 +96,7 @@ def multiply_adds(extractor: RegionExtractor, rois: int = ROIS) -> float:
     boxes = torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(rois, 4)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         extractor(torch.zeros(1, CHANNELS, 4, 4), [boxes], 1 / 16)
-    return counter.get_total_flops() / 2 / 1e9
+    return of_layers(counter) / 1e9
 
 
 def average_cells(boxes: Tensor, max_cells: int) -> float:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# As in law 6: in another order of sums either may be the luckier one in a single value. Of n values the ratio of two root
-# mean squares that are expected to be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides.
+# As in law 6: in another order of sums either may be the luckier one in a single value. Of n values the ratio of two
+# root mean squares that should be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides.
 TYPICAL, LARGEST, SPREADS = 1.25, 2.0, 4.0
 
 
