@@ -116,9 +116,11 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 def translations() -> dict[Any, Callable[..., Any]]:
     """For ``torch.onnx.export``'s ``custom_translation_table``: what torch's exporter does not translate itself.
 
-    That is ``torchvision::roi_pool``, which ``decompositions`` puts for max pooling. ``to_onnx`` uses both.
+    That is ``torchvision::roi_pool``, which ``decompositions`` puts for max pooling, and a comparison with a number
+    that no int64 holds, which is left of RoIs that are chosen by level. ``to_onnx`` uses both tables.
     """
-    _need("onnxscript")
+    _need("onnx", "onnxscript")
+    import onnx
     import torchvision  # noqa: F401  (registers the operator)
     from onnxscript import opset18 as op
 
@@ -128,7 +130,12 @@ def translations() -> dict[Any, Callable[..., Any]]:
             op.MaxRoiPool(input, rois, pooled_shape=shape, spatial_scale=spatial_scale),
         )  # the first of two results
 
-    return {torch.ops.torchvision.roi_pool.default: roi_pool}
+    def at_most(a, b):
+        if isinstance(b, int) and b > 2**63 - 1:  # what is known of a number of RoIs, which no int64 can break
+            return op.Constant(value=onnx.helper.make_tensor("yes", onnx.TensorProto.BOOL, [], [True]))
+        return op.LessOrEqual(a, b)
+
+    return {torch.ops.torchvision.roi_pool.default: roi_pool, operator.le: at_most}
 
 
 def _need(*packages: str) -> None:
