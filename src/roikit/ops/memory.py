@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,18 +25,44 @@ ALIGNED = 64  # bytes: a vector of the kernels
 STREAMED = 8 << 20  # bytes of an output from which it is written past the caches: what reads it finds little there
 
 
+LARGE = 4 << 20  # bytes of an allocation that is used again
+KEPT = 128 << 20  # bytes of freed allocations that are kept for that, at most
+_freed: dict[int, np.ndarray] = {}  # the oldest first; every use of it is one step for other threads
+
+
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor on the CPU, its start aligned for vectors.
 
-    NumPy asks the system for huge pages and torch does not: the page faults of a 50 MB output cost 12 ms one way and
-    3.5 ms the other.
+    Fresh memory is slow: its page faults cost about as much as pooling into it. NumPy asks the system for huge pages
+    and torch does not (3.5 ms and 12 ms for 50 MB), and the memory of a large tensor that is gone is used again.
     """
     kind = np.dtype(NUMPY[dtype])
     size = math.prod(shape) * kind.itemsize
-    room = np.empty(size + ALIGNED, np.uint8)
+    room = _room(size + ALIGNED)
     start = -room.ctypes.data % ALIGNED
-    found = torch.from_numpy(room[start : start + size].view(kind).reshape(tuple(shape)))
+    array = room[start : start + size].view(kind).reshape(tuple(shape))
+    if room.nbytes >= LARGE:  # torch holds the array for as long as anything reads its memory
+        weakref.finalize(array, _give_back, room).atexit = False
+    found = torch.from_numpy(array)
     return found.view(dtype) if dtype in BITS else found
+
+
+def _room(size: int) -> np.ndarray:
+    if size >= LARGE:
+        for key, room in list(_freed.items()):
+            if size <= room.nbytes <= size + size // 2 and _freed.pop(key, None) is not None:
+                return room
+    return np.empty(size, np.uint8)
+
+
+def _give_back(room: np.ndarray) -> None:
+    if room.nbytes > KEPT:
+        return
+    _freed[id(room)] = room
+    for key in list(_freed):
+        if sum(each.nbytes for each in list(_freed.values())) <= KEPT:
+            return
+        _freed.pop(key, None)
 
 
 def streamed(x: Tensor) -> bool:
