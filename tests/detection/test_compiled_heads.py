@@ -30,7 +30,7 @@ class BoxHead(nn.Module):
         return self.predict(self.head(self.pool(features, boxes, sizes)))
 
 
-def scene(module, rng, counts=(5, 4), height=128, width=192):
+def scene(module, rng, counts=(5, 7), height=128, width=192):
     """Maps of every level for two images, proposals of all sizes in each."""
     features = {}
     for name, stride in zip(module.pool.featmap_names, module.pool.strides, strict=True):

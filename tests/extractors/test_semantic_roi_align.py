@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 import roikit
+from roikit.analysis.counting import of_layers
 from roikit.layers.area_embedding import covered
 from roikit.ops.dynamic_grid import choose, grids
 
@@ -142,7 +143,7 @@ def giga(boxes, **settings) -> float:
     pool = roikit.SemanticRoIAlign(256, **settings)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pool(torch.zeros(1, 256, 4, 4), [boxes], 1 / 16)
-    return counter.get_total_flops() / 2 / 1e9
+    return of_layers(counter) / 1e9
 
 
 SQUARE, DOUBLE = torch.tensor([0.0, 0, 60, 60]).expand(300, 4), torch.tensor([0.0, 0, 64, 32]).expand(300, 4)

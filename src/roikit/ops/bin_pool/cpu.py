@@ -19,11 +19,14 @@ BLOCK = 64  # channels of a backward task
 
 
 @jit.inner
-def _strided(target, t, source, s, step, w, n, first):
-    """target[t + c] = or += w · source[s + c · step]."""
+def _strided(target, t, source, first, step, cell, weight, count, n):
+    """target[t + c] = Σ weight[e] · source[first + cell[e] + c · step]; ``cell`` counts numbers of the map."""
     for c in range(n):
-        value = w * widen(source[s + c * step])
-        target[t + c] = value if first else target[t + c] + value
+        at = first + np.uintp(c) * step
+        total = weight[0] * widen(source[at + np.uintp(cell[0])])
+        for e in range(np.uintp(1), np.uintp(count)):
+            total += weight[e] * widen(source[at + np.uintp(cell[e])])
+        target[t + np.uintp(c)] = total
 
 
 @jit.kernel
@@ -60,8 +63,8 @@ def pool(
                 zero(turned, t, n)
             elif step > 1:
                 for e in range(count):
-                    s = np.uintp(first + cell[e] * channels)
-                    _strided(turned, t, source, s, np.uintp(step), weight[e], n, e == 0)
+                    cell[e] *= channels
+                _strided(turned, t, source, np.uintp(first), np.uintp(step), cell, weight, count, n)
             else:
                 done = count % 4  # sums of four at a time, after the first few
                 if done == 0:
