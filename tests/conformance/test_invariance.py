@@ -6,6 +6,7 @@ import pytest
 import torch
 from listing import CHANNELS, HEIGHT, SCALE, WIDTH, every, rois
 
+from roikit import ops
 from roikit.boxes import Rois
 
 
@@ -27,6 +28,34 @@ def test_law_4_a_roi_does_not_depend_on_the_others(variant, rng, poisoned):
     together = extractor(x, boxes, SCALE)
     alone = torch.cat([extractor(x, boxes[i : i + 1], SCALE) for i in range(len(boxes))])
     same(alone, together)
+
+
+def moved(x, boxes):
+    offset = boxes[:, 1:2, None, None] * torch.linspace(-0.1, 0.1, 18).reshape(1, 2, 3, 3).to(boxes)
+    return ops.deform_roi_pool(x, boxes, offset, output_size=3)
+
+
+FEW_AND_MANY = {
+    "roi_align": lambda x, boxes: ops.roi_align(x, boxes, 7, sampling_ratio=2),
+    "adaptive": lambda x, boxes: ops.roi_align(x, boxes, (2, 5)),
+    "prroi_pool": lambda x, boxes: ops.prroi_pool(x, boxes, 3),
+    "deform_roi_pool": moved,
+    "ps_roi_align": lambda x, boxes: ops.ps_roi_align(x, boxes, 2),
+    "ps_roi_pool": lambda x, boxes: ops.ps_roi_pool(x, boxes, 2),
+}
+
+
+@pytest.mark.parametrize("name", FEW_AND_MANY)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_law_4_few_rois_and_many_have_the_same_bits(name, dtype, rng):
+    """A few RoIs are read from NCHW maps as they lie, many from maps that are turned."""
+    x = torch.randn(2, 20, 61, 83, generator=rng).to(dtype)
+    ends = torch.rand(300, 2, 2, generator=rng) * torch.tensor([90.0, 65.0]) - 3
+    boxes = torch.cat([torch.randint(2, (300, 1), generator=rng), ends.amin(1), ends.amax(1)], 1)
+    boxes = boxes.to(torch.float64 if dtype == torch.float64 else torch.float32)
+    many = FEW_AND_MANY[name](x, boxes)
+    few = torch.cat([FEW_AND_MANY[name](x, boxes[i : i + 2]) for i in range(0, 40, 2)])
+    assert torch.equal(few, many[:40])
 
 
 @every

@@ -10,7 +10,7 @@ import pytest
 import torch
 from listing import CHANNELS, SCALE, Variant, as_rois, dtypes, every, features, rois, smooth
 
-from roikit.extractors import RoIAlign, RoIPool
+from roikit.extractors import PSRoIAlign, RoIAlign, RoIPool
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
 
@@ -209,3 +209,22 @@ def test_law_6_offsets_are_64_bit():
     assert x.numel() > 2**31
     assert float(RoIAlign(1)(x, box)[0, -1]) == 7.0
     assert float(RoIPool(1)(x, box - torch.tensor([0.0, 0, 0, 1, 1]))[0, -1]) == 7.0
+    x = torch.zeros(1, 2**9, 2**11, 2**11 + 1)  # NCHW: one RoI is read from it as it lies
+    x[0, -1, -4:, -4:] = 7.0
+    assert float(RoIAlign(1)(x, box)[0, -1]) == 7.0
+    assert float(RoIPool(1)(x[:, -1:], box - torch.tensor([0.0, 0, 0, 1, 1]))[0, -1]) == 7.0
+    assert float(PSRoIAlign(1)(x, box)[0, -1]) == 7.0
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_law_6_outputs_of_many_values(form):
+    """More than 2**31 of them, 4 GB in bfloat16."""
+    x = torch.randn(1, 256, 12, 14).bfloat16().to(memory_format=form)
+    count = 2**31 // (256 * 49) + 50
+    boxes = torch.tensor([[0.0, 1, 2, 9, 8]]).repeat(count, 1)
+    boxes[-1] = torch.tensor([0.0, 3, 1, 13, 11])
+    out = RoIAlign(7)(x, boxes)
+    assert out.numel() > 2**31
+    assert torch.equal(out[-1:], RoIAlign(7)(x, boxes[-1:]))
+    assert torch.equal(out[-2], out[0])

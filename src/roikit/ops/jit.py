@@ -31,7 +31,9 @@ _FOLDER = _cache_folder()
 
 
 _STRICT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# Sums over channels may be reordered and contracted; geometry may not: one rounding decides which cell a RoI starts in.
+# Sums over channels may be reordered. Sums over cells keep their order (and fuse where they say so: ``vector.fused``),
+# so that two kernels that sum alike give the same bits. Geometry rounds as written: one bit decides which cell a RoI
+# starts in.
 _FAST: dict[str, Any] = {**_STRICT, "fastmath": {"contract", "reassoc", "nsz"}}
 
 
@@ -41,7 +43,12 @@ def helper(function: Callable) -> Callable:
 
 
 def inner(function: Callable) -> Callable:
-    """Compile an inner loop over channels (vectorised, with fused multiply-adds)."""
+    """Compile an inner loop whose channels are independent (vectorised)."""
+    return numba.njit(**_STRICT)(function)
+
+
+def reduction(function: Callable) -> Callable:
+    """Compile a sum over channels (vectorised: in any order)."""
     return numba.njit(**_FAST)(function)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import jit
-from .vector import narrow, widen
+from .vector import fused, narrow, widen
 
 # Channels that forward kernels work on at a time: whole cells of most maps. Parts of cells would share few cache sets.
 BLOCK = 256
@@ -37,37 +37,40 @@ def put(target, t, source, s, w, n):
 @jit.inner
 def put2(target, t, source, s, w, s2, w2, n):
     for c in range(n):
-        target[t + c] = narrow(w * widen(source[s + c]) + w2 * widen(source[s2 + c]), target)
+        target[t + c] = narrow(fused(w2, widen(source[s2 + c]), w * widen(source[s + c])), target)
 
 
 @jit.inner
 def put3(target, t, source, s, w, s2, w2, s3, w3, n):
     for c in range(n):
-        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
-        target[t + c] = narrow(total, target)
+        total = fused(w2, widen(source[s2 + c]), w * widen(source[s + c]))
+        target[t + c] = narrow(fused(w3, widen(source[s3 + c]), total), target)
 
 
 @jit.inner
 def put4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
     for c in range(n):
-        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
-        target[t + c] = narrow(total + w4 * widen(source[s4 + c]), target)
+        total = fused(w2, widen(source[s2 + c]), w * widen(source[s + c]))
+        total = fused(w3, widen(source[s3 + c]), total)
+        target[t + c] = narrow(fused(w4, widen(source[s4 + c]), total), target)
 
 
 @jit.inner
 def add(target, t, source, s, w, n):
     for c in range(n):
-        target[t + c] += w * widen(source[s + c])
+        target[t + c] = fused(w, widen(source[s + c]), target[t + c])
 
 
 @jit.inner
 def add4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
     for c in range(n):
-        total = w * widen(source[s + c]) + w2 * widen(source[s2 + c]) + w3 * widen(source[s3 + c])
-        target[t + c] += total + w4 * widen(source[s4 + c])
+        total = fused(w, widen(source[s + c]), target[t + c])
+        total = fused(w2, widen(source[s2 + c]), total)
+        total = fused(w3, widen(source[s3 + c]), total)
+        target[t + c] = fused(w4, widen(source[s4 + c]), total)
 
 
-@jit.inner
+@jit.reduction
 def dot(a, i, b, j, n):
     """Σ a[i + c] · b[j + c], n ≥ 1."""
     total = a[i] * b[j]

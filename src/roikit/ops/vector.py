@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic as _intrinsic
 
 
@@ -101,6 +101,25 @@ def stream(typingctx, target, t, source, s):
 
 
 @intrinsic
+def fused(typingctx, a, b, c):
+    """a · b + c, rounded once where the processor can."""
+
+    def code(context, builder, signature, args):
+        return _fused(builder, *args)
+
+    return a(a, b, c), code
+
+
+def _fused(builder, a, b, c):
+    """LLVM's choice whether to fuse is the processor's alone; left to flags, it depends on the code around."""
+    single = a.type.element if isinstance(a.type, ir.VectorType) else a.type
+    name = f"v{a.type.count}" if isinstance(a.type, ir.VectorType) else ""
+    name = f"llvm.fmuladd.{name}{'f64' if isinstance(single, ir.DoubleType) else 'f32'}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+@intrinsic
 def blend(typingctx, target, t, source, places, weights):
     """target[t + i] = Σ weights[k] · source[places[k] + i] for i < lanes; tuples say how many sums. One vector of sums,
     written without the checks for overlap that a loop would get: target and source are different arrays."""
@@ -113,8 +132,8 @@ def blend(typingctx, target, t, source, places, weights):
         for k in range(len(places_type)):
             at, weight = builder.extract_value(places, k), builder.extract_value(weights, k)
             row = _widened(builder, _load(context, builder, from_type, of, at, size), from_type.dtype, size)
-            product = builder.fmul(row, _splat(builder, weight, size), flags=_SUMS)
-            total = product if total is None else builder.fadd(total, product, flags=_SUMS)
+            weight = _splat(builder, weight, size)
+            total = builder.fmul(weight, row) if total is None else _fused(builder, weight, row, total)
         _store(context, builder, to_type, to, t, size, _narrowed(builder, total, to_type.dtype, size))
         return context.get_dummy_value()
 
@@ -144,9 +163,6 @@ def contest(typingctx, best, which, t, source, places, cell):
         return context.get_dummy_value()
 
     return types.void(best, which, types.uintp, source, places, types.int32), code
-
-
-_SUMS = ("contract", "nsz")
 
 
 def _address(context, builder, array_type, array, at, size):

@@ -11,7 +11,7 @@ import numpy as np
 from .. import jit
 from ..loops import PAD, add, add4, dot, put, put4, zero
 from ..turned import flush, found, upright
-from ..vector import widen
+from ..vector import fused, widen
 from . import lists
 from .lists import entries
 
@@ -25,7 +25,7 @@ def _strided(target, t, source, first, step, cell, weight, count, n):
         at = first + np.uintp(c) * step
         total = weight[0] * widen(source[at + np.uintp(cell[0])])
         for e in range(np.uintp(1), np.uintp(count)):
-            total += weight[e] * widen(source[at + np.uintp(cell[e])])
+            total = fused(weight[e], widen(source[at + np.uintp(cell[e])]), total)
         target[t + np.uintp(c)] = total
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..vector import narrow, widen
+from ..vector import fused, narrow, widen
 from . import lists
 
 ROIS = 128  # whose cells are listed at a time
@@ -15,13 +15,13 @@ ROOM = 1 << 16  # entries of these lists at most
 
 @jit.inner
 def _sum(source, plane, width, row, row_weight, e0, rows, col, col_weight, f0, cols):
+    """Σ weight · cell, in the order of ``cpu.pool``."""
     total = row_weight.dtype.type(0)
     for e in range(e0, e0 + rows):
         at = plane + row[e] * width
-        line = col_weight[f0] * widen(source[np.uintp(at + col[f0])])
-        for f in range(f0 + 1, f0 + cols):
-            line += col_weight[f] * widen(source[np.uintp(at + col[f])])
-        total += row_weight[e] * line
+        for f in range(f0, f0 + cols):
+            weight, value = row_weight[e] * col_weight[f], widen(source[np.uintp(at + col[f])])
+            total = weight * value if e == e0 and f == f0 else fused(weight, value, total)
     return total
 
 

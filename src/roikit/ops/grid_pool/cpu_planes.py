@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import jit
 from ..turned import found, upright
-from ..vector import blend, lanes, turn, widen
+from ..vector import blend, fused, lanes, turn, widen
 from . import chunks
 
 SPARSE = 3  # where fewer than one in so many of a RoI's columns are read, they are read one by one
@@ -40,7 +40,7 @@ def _rows(line, length, source, image, plane, channels, parts, start, weight, e0
                 for e in range(4, count):
                     u, w = np.uintp(image + start[e] + at), weight[e0 + e]
                     for k in range(lanes(line)):
-                        line[t + np.uintp(k)] += w * widen(source[u + np.uintp(k)])
+                        line[t + np.uintp(k)] = fused(w, widen(source[u + np.uintp(k)]), line[t + np.uintp(k)])
 
 
 @jit.inner
@@ -52,7 +52,7 @@ def _cells(line, length, source, image, plane, channels, cells, touched, first, 
             at = image + c * plane + (touched[first + k] if first >= 0 else k)
             total = weight[e0] * widen(source[np.uintp(at + start[0])])
             for e in range(1, count):
-                total += weight[e0 + e] * widen(source[np.uintp(at + start[e])])
+                total = fused(weight[e0 + e], widen(source[np.uintp(at + start[e])]), total)
             line[np.uintp(c * length + k)] = total
 
 
@@ -83,7 +83,7 @@ def _bins(found, k0, bins, turned, place, weight, capacity, e0, count, j0):
         for k in range(e + 4, e + m):
             s, w = np.uintp(place[k] * vector), weight[k]
             for c in range(lanes(found)):
-                found[t + np.uintp(c)] += w * turned[s + np.uintp(c)]
+                found[t + np.uintp(c)] = fused(w, turned[s + np.uintp(c)], found[t + np.uintp(c)])
 
 
 @jit.helper

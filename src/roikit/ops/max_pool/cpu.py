@@ -31,7 +31,7 @@ def _better4(best, which, t, source, s, cell, n):
             _better(best, which, t + whole, source, s + np.uintp(k) * n + whole, cell + np.int32(k), n - whole)
 
 
-@jit.inner
+@jit.reduction
 def _unbeaten(best, t, n):
     """How many are still -∞."""
     count = np.int32(0)
