@@ -180,6 +180,23 @@ def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkey
     assert leaf.grad.dtype == dtype and bool(torch.isfinite(leaf.grad).all())
 
 
+@smooth
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_law_6_boxes_of_half_types_have_the_same_gradient(variant, dtype, rng, poisoned):
+    """Weights and sums are float32 whatever the features are: with the same features so is the gradient to boxes."""
+    extractor, boxes = variant.make(trained=False, given=False), rois(rng).float()
+    x = variant.features(rng, dtype)
+    found = []
+    for given in (x, x.float()):
+        leaf = boxes.clone().requires_grad_()
+        out = extractor(given, as_rois(leaf), SCALE)
+        upstream = torch.cos(torch.arange(out.numel())).reshape(out.shape).to(dtype)
+        found.append(torch.autograd.grad(out, leaf, upstream.to(out.dtype))[0])
+    if settled(dtype) or not variant.learns:
+        scale = float(found[1].abs().max())
+        torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4 * scale)
+
+
 @every
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_law_6_autocast_changes_neither_sums_nor_boxes(variant, backend, rng, monkeypatch):

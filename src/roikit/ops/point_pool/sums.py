@@ -201,7 +201,7 @@ class PointSums:
         arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (other, samples.low)]
         where = (samples.batch.numpy(), samples.level.numpy())
         for at, x in enumerate(maps):
-            with layout.borrowed(x) as source:
+            with layout.borrowed(x.to(sums)) as source:
                 given = (source, upstream, *where, at, axis, *arrays, out.numpy())
                 threads.split(cpu.grad_taps, grad.shape[0], *given, grain=2)
         return out
