@@ -98,8 +98,21 @@ def channels_last(x: Tensor) -> np.ndarray:
 def _turn(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Copy ``source`` [B, C, H, W] into ``target`` [B, H, W, C]."""
     batch, channels, height, width = source.shape
-    pixels = height * width
-    tasks = batch * -(-pixels // PIXELS)
-    flat = (source.reshape(batch, channels, pixels), target.reshape(batch, pixels, channels))
-    threads.split(_to_last, tasks, *flat, grain=8)
+    swap(source.reshape(batch, channels, height * width), target.reshape(batch, height * width, channels))
     return target
+
+
+def swap(source: np.ndarray, target: np.ndarray) -> None:
+    """Copy ``source`` [B, M, N] into ``target`` [B, N, M]."""
+    tasks = source.shape[0] * -(-source.shape[2] // PIXELS)
+    threads.split(_to_last, tasks, source, target, grain=8)
+
+
+def by_channel(x: Tensor) -> np.ndarray:
+    """[B, C, H, W] as a contiguous [B, C, H·W] array in the sums' dtype."""
+    x = x.detach().to(sum_dtype(x.dtype))
+    if x.is_contiguous() or not is_channels_last(x) or not x.numel():
+        return x.contiguous().flatten(2).numpy()
+    found = memory.empty((*x.shape[:2], x.shape[2] * x.shape[3]), x.dtype).numpy()
+    swap(x.permute(0, 2, 3, 1).flatten(1, 2).numpy(), found)
+    return found

@@ -123,11 +123,11 @@ def _scatter(grad, index, batch, level, shapes):
         return cuda.scatter(grad, index, batch, level, sizes, wide)
     if runs == "reference":
         return [x.to(grad.dtype) for x in reference.scatter(grad.to(wide), index, batch, level, sizes)]
-    from .. import threads
+    from .. import layout, threads
     from . import cpu
 
     block = 16
-    upstream, cells = grad.detach().to(wide).contiguous().flatten(2).numpy(), index.contiguous().flatten(2).numpy()
+    upstream, cells = layout.by_channel(grad), index.contiguous().flatten(2).numpy()
     maps = []
     for at, size in enumerate(sizes):
         out = memory.empty(size, wide)
