@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-# As in law 6: in another order of sums either may be the luckier one in a single value. Of n values the ratio of two
-# root mean squares that should be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides.
+# As in law 6: in another order of sums either may be the luckier one. Of n values the ratio of two root mean squares
+# that should be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides. In float32 a few values
+# may all be closer than a rounding of the largest one, by luck: so many ROUNDINGS are no fault. A half type's own
+# rounding is the larger part of both errors, and leaves less to luck.
 TYPICAL, LARGEST, SPREADS = 1.25, 2.0, 4.0
+ROUNDINGS = {torch.float32: 2.0, torch.bfloat16: 0.1, torch.float16: 0.1}
 
 
 @contextlib.contextmanager
@@ -65,6 +68,7 @@ def no_worse(pool: Callable[..., Tensor], inputs: Sequence[Tensor], weight: Tens
     with backend("reference"):
         reference = derivatives(pool, inputs, weight.to(dtype))
         truth = derivatives(pool, [t.double() for t in inputs], weight.to(dtype).double())
+    roundings = ROUNDINGS[dtype]
     for mine, its, exact in zip(found, reference, truth, strict=True):
         mine, its, exact = mine.detach(), its.detach(), exact.detach()
         assert mine.dtype == its.dtype and mine.shape == its.shape
@@ -72,5 +76,7 @@ def no_worse(pool: Callable[..., Tensor], inputs: Sequence[Tensor], weight: Tens
         errors, others = ((t.double() - exact).abs() for t in (mine, its))
         floor = torch.finfo(dtype).eps * float(exact.abs().max())  # one rounding of the largest value
         typical = TYPICAL + SPREADS / mine.numel() ** 0.5
-        assert float(errors.square().mean().sqrt()) <= typical * float(others.square().mean().sqrt()) + 0.1 * floor
-        assert float(errors.max()) <= LARGEST * float(others.max()) + floor
+        assert (
+            float(errors.square().mean().sqrt()) <= typical * float(others.square().mean().sqrt()) + roundings * floor
+        )
+        assert float(errors.max()) <= LARGEST * float(others.max()) + max(1.0, 2 * roundings) * floor
