@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 # As in law 6: in another order of sums either may be the luckier one. Of n values the ratio of two root mean squares
-# that should be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides. In float32 a few values
-# may all be closer than a rounding of the largest one, by luck: so many ROUNDINGS are no fault. A half type's own
-# rounding is the larger part of both errors, and leaves less to luck.
+# that should be alike spreads by 1/√n, and n is small here: SPREADS of that are allowed besides. In float32 a few
+# values may all be closer than a rounding of the largest one, by luck: so many ROUNDINGS are no fault.
+# A half type's own rounding is the larger part of both errors, and leaves less to luck.
 TYPICAL, LARGEST, SPREADS = 1.25, 2.0, 4.0
 ROUNDINGS = {torch.float32: 2.0, torch.bfloat16: 0.1, torch.float16: 0.1}
 
