@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 # Before torch is imported: its OpenMP threads otherwise spin after every operator and take the core from a kernel.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -50,6 +51,17 @@ def poisoned(monkeypatch):
         return out.fill_(float("nan") if dtype.is_floating_point else -(2**31))
 
     monkeypatch.setattr(memory, "empty", empty)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave files marked ``own_process`` to ``test_own_processes.py``, unless they are asked for by name."""
+    if os.environ.get("ROIKIT_OWN_PROCESS"):
+        return
+    named = {pathlib.Path(argument.split("::")[0]).resolve() for argument in config.args}
+    apart = [item for item in items if item.get_closest_marker("own_process") and item.path.resolve() not in named]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in set(apart)]
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,6 +14,8 @@ from roikit.bench.operations import OPERATIONS
 from roikit.bench.peers import PEERS, Peer, Rival, choose, mmcv
 from roikit.bench.rows import Plan, measure
 
+pytestmark = pytest.mark.own_process
+
 SAME = {
     "torchvision": {
         "roi_align", "roi_align_adaptive", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_roi_pool",

@@ -13,6 +13,8 @@ import roikit
 from roikit.integrations import onnx as exporting
 from roikit.integrations.onnx import decompositions, to_onnx
 
+pytestmark = pytest.mark.own_process
+
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, a development dependency, is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript, of the extra onnx, is not installed")
 
