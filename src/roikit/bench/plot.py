@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,17 @@ def draw(rows: Sequence[Row], base: Case, title: str, subtitle: str, path: Path)
     kinds = list(dict.fromkeys((p.axis, p.case.operation, p.case.pyramid) for p in found))
     directions = list(dict.fromkeys(p.direction for p in found))
     across = LEFT + len(directions) * (WIDTH + LABELS) + (len(directions) - 1) * GAP
-    down = TOP + len(kinds) * (HEIGHT + BELOW) - 0.2
+    said = textwrap.wrap(subtitle, int(13 * across))  # so many letters fit an inch
+    head = TOP + 0.2 * max(0, len(said) - 1)
+    down = head + len(kinds) * (HEIGHT + BELOW) - 0.2
     figure = new_figure(across, down, dpi=150)
     write(figure, LEFT - 0.6, 0.22, title, size=15, weight="bold")
-    write(figure, LEFT - 0.6, 0.58, subtitle, size=9, color=QUIET)
+    for at, words in enumerate(said):
+        write(figure, LEFT - 0.6, 0.58 + 0.2 * at, words, size=9, color=QUIET)
     for panel in found:
         left = LEFT + directions.index(panel.direction) * (WIDTH + LABELS + GAP)
         line = kinds.index((panel.axis, panel.case.operation, panel.case.pyramid))
-        top = TOP + line * (HEIGHT + BELOW)
+        top = head + line * (HEIGHT + BELOW)
         rectangle = (left / across, 1 - (top + HEIGHT) / down, WIDTH / across, HEIGHT / down)
         curves(figure.add_axes(rectangle), panel)
         write(figure, left, top - 0.32, panel.title, size=10.5, weight="bold")
