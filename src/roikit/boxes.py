@@ -67,7 +67,7 @@ class Rois:
             check_shape(
                 boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image"
             )
-            if checkable(boxes) and not _finite(boxes) and not bool(torch.isfinite(boxes[:, 0]).all()):
+            if checkable(boxes) and not _finite(boxes[:, 0]):  # before it becomes a whole number
                 raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
             batch = boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
@@ -166,14 +166,21 @@ def _kept(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Te
         return torch.tensor(values, dtype=dtype, device=device)
 
 
+PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may see operators otherwise
+
+
+def eager() -> bool:
+    """Whether operators just run: nothing is compiled or transformed, and no mode looks on."""
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    return not (torch.compiler.is_compiling() or transformed or torch._C._len_torch_dispatch_stack())
+
+
 def checkable(tensor: Tensor) -> bool:
     """Whether values may be read: on a GPU that would synchronise, under compilation or a transform it would break.
 
     ``ROIKIT_CHECKS=1`` turns the checks on for a GPU too.
     """
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    if torch._C._len_torch_dispatch_stack() or type(tensor) not in (Tensor, torch.nn.Parameter):
+    if not eager() or type(tensor) not in PLAIN:
         return False
     return tensor.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
 

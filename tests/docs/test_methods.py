@@ -18,13 +18,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 METHODS = DOCS / "methods"
 sys.path.insert(0, str(DOCS))
 
-from pictures.by_hand import DRAWN  # noqa: E402
-from pictures.listing import page_of, table  # noqa: E402
-from pictures.overview import made, read_by, view  # noqa: E402
-from pictures.pages import Asked, asked_in, draw_asked  # noqa: E402
-from pictures.reading import read  # noqa: E402
-from pictures.rows import rows_of  # noqa: E402
-from pictures.sheet import HEIGHT, WIDTH  # noqa: E402
+from pictures.by_hand import DRAWN
+from pictures.listing import page_of, table
+from pictures.overview import made, read_by, view
+from pictures.pages import Asked, asked_in, draw_asked
+from pictures.reading import read
+from pictures.rows import rows_of
+from pictures.sheet import HEIGHT, WIDTH
 
 ASKED = list(asked_in(DOCS))
 REFERENCE = (DOCS / "api.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from roikit.train.errors import RunError
 
 
 def draw() -> tuple[float, float, float]:
-    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
 def test_state_comes_back(tmp_path):
@@ -27,14 +27,14 @@ def test_state_comes_back(tmp_path):
 
 def test_random_numbers_go_on_where_they_were(tmp_path):
     random.gauss(0, 1)  # leaves half a pair behind, part of the state
-    np.random.standard_normal()  # noqa: NPY002
+    np.random.standard_normal()
     checkpoint.save(tmp_path, 1, {"random": checkpoint.random_state()})
-    expected = [draw() for _ in range(3)] + [random.gauss(0, 1), np.random.standard_normal()]  # noqa: NPY002
+    expected = [draw() for _ in range(3)] + [random.gauss(0, 1), np.random.standard_normal()]
     random.seed(99)
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     torch.manual_seed(99)
     checkpoint.set_random_state(checkpoint.load_newest(tmp_path, print)["random"])
-    assert [draw() for _ in range(3)] + [random.gauss(0, 1), np.random.standard_normal()] == expected  # noqa: NPY002
+    assert [draw() for _ in range(3)] + [random.gauss(0, 1), np.random.standard_normal()] == expected
 
 
 def test_the_last_two_are_kept_and_scraps_go(tmp_path):

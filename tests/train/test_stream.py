@@ -60,7 +60,7 @@ class Numbers:
 
 
 def noisy(image, target):
-    noise = torch.rand(()) + float(np.random.rand()) + random.random()  # noqa: NPY002
+    noise = torch.rand(()) + float(np.random.rand()) + random.random()
     return image + noise, target
 
 
@@ -80,17 +80,17 @@ def test_augmentation_does_not_depend_on_the_workers():
 
 def test_seeded_leaves_the_global_generators_alone():
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     random.seed(0)
     with seeded(5):
-        inside = (float(torch.rand(())), float(np.random.rand()), random.random())  # noqa: NPY002
-    after = (float(torch.rand(())), float(np.random.rand()), random.random())  # noqa: NPY002
+        inside = (float(torch.rand(())), float(np.random.rand()), random.random())
+    after = (float(torch.rand(())), float(np.random.rand()), random.random())
     with seeded(5):
-        assert inside == (float(torch.rand(())), float(np.random.rand()), random.random())  # noqa: NPY002
+        assert inside == (float(torch.rand(())), float(np.random.rand()), random.random())
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     random.seed(0)
-    assert after == (float(torch.rand(())), float(np.random.rand()), random.random())  # noqa: NPY002
+    assert after == (float(torch.rand(())), float(np.random.rand()), random.random())
 
 
 def test_mix_separates_neighbours():

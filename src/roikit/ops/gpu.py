@@ -106,6 +106,31 @@ def chosen(values, level):
 
 
 @triton.jit
+def map_of(maps, sizes, batch, level, r, images):
+    """(pointer, image, height, width, whether they exist) of the map that RoI r is read from."""
+    image, at = tl.load(batch + r), tl.load(level + r)
+    exists = ((image >= 0) & (image < images)) & ((at >= 0) & (at < len(maps)))
+    size = chosen(sizes, at)
+    return chosen(maps, at), tl.where(exists, image, 0), height_of(size), width_of(size), exists
+
+
+@triton.jit
+def piece_of(sizes, images, piece, CELLS: tl.constexpr):
+    """(level, image, row, first column, height, width) of CELLS cells of a map's row; pieces count through all
+    maps."""
+    at = 0
+    for this in tl.static_range(len(sizes)):
+        pieces = images * height_of(sizes[this]) * tl.cdiv(width_of(sizes[this]), CELLS)
+        beyond = (at == this) & (piece >= pieces)
+        at += beyond.to(tl.int32)
+        piece -= tl.where(beyond, pieces, 0)
+    size = chosen(sizes, at)
+    height, width = height_of(size), width_of(size)
+    across = tl.cdiv(width, CELLS)
+    return at, piece // (height * across), piece // across % height, piece % across * CELLS, height, width
+
+
+@triton.jit
 def strides(height, width, channels, LAST: tl.constexpr):
     """(image, row, column, channel) strides of a [B, C, H, W] map in memory, 64 bit where they can be large."""
     if LAST:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from . import jit, memory, threads
+from .maps import sum_dtype
 from .vector import lanes, turn
-
-
-def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type a kernel computes in: half types are widened to float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def numbers(x: Tensor) -> np.ndarray:
@@ -26,14 +18,15 @@ def numbers(x: Tensor) -> np.ndarray:
 
 def last_numbers(x: Tensor) -> np.ndarray:
     """The same of [B, C, H, W] as [B, H, W, C]; no copy where it already lies so."""
-    if is_channels_last(x):
+    if lies_last(x):
         return numbers(x.permute(0, 2, 3, 1))
-    source = numbers(x)
-    batch, channels, height, width = source.shape
-    return _turn(source, np.empty((batch, height, width, channels), source.dtype))
+    batch, channels, height, width = x.shape
+    target = numbers(memory.empty((batch, height, width, channels), x.dtype))
+    swap(numbers(x).reshape(batch, channels, height * width), target.reshape(batch, height * width, channels))
+    return target
 
 
-def is_channels_last(x: Tensor) -> bool:
+def lies_last(x: Tensor) -> bool:
     """Whether [B, C, H, W] already lies in memory as [B, H, W, C]."""
     return x.permute(0, 2, 3, 1).is_contiguous()
 
@@ -64,42 +57,9 @@ def _to_last(start, stop, source, target):
                 target[b, p, c] = source[b, c, p]
 
 
-KEEP = 256 << 20  # bytes: a larger copy is not kept
-_kept: list[np.ndarray] = []  # at most one, flat; popping and appending are atomic
-
-
-@contextlib.contextmanager
-def borrowed(x: Tensor) -> Iterator[np.ndarray]:
-    """``last_numbers(x)`` for the time of a ``with`` block; the next one reuses the memory.
-
-    Fresh memory for the copy of a 69 MB map costs more in page faults than the copying does.
-    """
-    if is_channels_last(x) or x.numel() * x.element_size() > KEEP:
-        yield last_numbers(x)
-        return
-    try:
-        kept = _kept.pop()
-    except IndexError:
-        kept = np.empty(0, np.uint8)
-    if kept.size < x.numel() * x.element_size():
-        kept = np.empty(x.numel() * x.element_size(), np.uint8)
-    batch, channels, height, width = x.shape
-    source = numbers(x)
-    target = kept[: source.nbytes].view(source.dtype).reshape(batch, height, width, channels)
-    yield _turn(source, target)
-    _kept[:] = [kept]
-
-
 def channels_last(x: Tensor) -> np.ndarray:
     """[B, C, H, W] as a contiguous [B, H, W, C] array in the sums' dtype; no copy where it already is one."""
     return last_numbers(x.detach().to(sum_dtype(x.dtype)))
-
-
-def _turn(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Copy ``source`` [B, C, H, W] into ``target`` [B, H, W, C]."""
-    batch, channels, height, width = source.shape
-    swap(source.reshape(batch, channels, height * width), target.reshape(batch, height * width, channels))
-    return target
 
 
 def swap(source: np.ndarray, target: np.ndarray) -> None:
@@ -111,7 +71,7 @@ def swap(source: np.ndarray, target: np.ndarray) -> None:
 def by_channel(x: Tensor) -> np.ndarray:
     """[B, C, H, W] as a contiguous [B, C, H·W] array in the sums' dtype."""
     x = x.detach().to(sum_dtype(x.dtype))
-    if x.is_contiguous() or not is_channels_last(x) or not x.numel():
+    if x.is_contiguous() or not lies_last(x) or not x.numel():
         return x.contiguous().flatten(2).numpy()
     found = memory.empty((*x.shape[:2], x.shape[2] * x.shape[3]), x.dtype).numpy()
     swap(x.permute(0, 2, 3, 1).flatten(1, 2).numpy(), found)

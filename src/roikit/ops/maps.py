@@ -40,9 +40,19 @@ def as_maps(features: Maps) -> list[Tensor]:
     return maps
 
 
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that sums of such features are made in: half types are widened to float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def geometry_dtype(features: Tensor) -> torch.dtype:
-    """Boxes and geometry are float32, for float64 features float64."""
-    return torch.float64 if features.dtype == torch.float64 else torch.float32
+    """Boxes and geometry have the type of the sums: float32, for float64 features float64."""
+    return sum_dtype(features.dtype)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a [B, C, H, W] map lies in memory channels-last, and not also channels-first."""
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def cells_of(maps: Sequence[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ STREAMED = 8 << 20  # bytes of an output from which it is written past the cache
 
 
 LARGE = 4 << 20  # bytes of an allocation that is used again
-KEPT = 128 << 20  # bytes of freed allocations that are kept for that, at most
+KEPT = 256 << 20  # bytes of freed allocations that are kept for that, at most
 _freed: dict[int, np.ndarray] = {}  # the oldest first; every use of it is one step for other threads
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .. import boxes
+
 _library = torch.library.Library("roikit", "DEF")
 
 
@@ -45,18 +47,13 @@ def operator(
 
 def _nobody_asks(arguments: Sequence[Any]) -> bool:
     """Whether the operator's result alone is wanted: no gradient, no graph, no transform, mode or profiler watches."""
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() or torch.autograd._profiler_enabled():
+    if not boxes.eager() or torch._C._get_tracing_state() or torch.autograd._profiler_enabled():
         return False
     graph = torch.is_grad_enabled()
     for argument in arguments:
         for one in argument if isinstance(argument, list | tuple) else (argument,):
             if not isinstance(one, torch.Tensor):
                 continue
-            if type(one) not in _PLAIN or one.is_meta or (graph and one.requires_grad):
+            if type(one) not in boxes.PLAIN or one.is_meta or (graph and one.requires_grad):
                 return False
     return True
-
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter)

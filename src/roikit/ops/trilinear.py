@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .maps import is_channels_last
 from .register import operator
 
 Numbers = Sequence[int]
@@ -57,11 +58,6 @@ def unflatten(shapes: Sequence[int]) -> list[list[int]]:
 
 def flatten(maps: Sequence[Tensor]) -> list[int]:
     return [size for x in maps for size in x.shape]
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether a [B, C, H, W] map lies in memory channels-last, and not also channels-first."""
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def maps_like(grad: Tensor, shapes: list[list[int]], last: bool) -> list[Tensor]:

@@ -71,30 +71,26 @@ def turn(typingctx, target, t, t_pitch, source, s, s_pitch):
 @intrinsic
 def move(typingctx, target, t, source, s):
     """target[t + i] = source[s + i] for i < lanes(source), rounded to what the target stores."""
-    size = BYTES * 8 // source.dtype.bitwidth
-
-    def code(context, builder, signature, args):
-        to_type, _, from_type, _ = signature.args
-        to, t, of, s = args
-        row = _load(context, builder, from_type, of, s, size)
-        _store(context, builder, to_type, to, t, size, _narrowed(builder, row, to_type.dtype, size))
-        return context.get_dummy_value()
-
-    return types.void(target, types.uintp, source, types.uintp), code
+    return _moving(target, source, past_caches=False)
 
 
 @intrinsic
 def stream(typingctx, target, t, source, s):
     """``move`` past the caches, to where a vector is aligned: a large output is not read before it is written."""
+    return _moving(target, source, past_caches=True)
+
+
+def _moving(target, source, past_caches):
     size = BYTES * 8 // source.dtype.bitwidth
 
     def code(context, builder, signature, args):
         to_type, _, from_type, _ = signature.args
         to, t, of, s = args
         row = _narrowed(builder, _load(context, builder, from_type, of, s, size), to_type.dtype, size)
-        align = size * to_type.dtype.bitwidth // 8
-        stored = builder.store(row, _address(context, builder, to_type, to, t, size), align=align)
-        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        stored = _store(context, builder, to_type, to, t, size, row)
+        if past_caches:
+            stored.align = size * to_type.dtype.bitwidth // 8
+            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
     return types.void(target, types.uintp, source, types.uintp), code
@@ -178,7 +174,7 @@ def _load(context, builder, array_type, array, at, size):
 
 def _store(context, builder, array_type, array, at, size, value):
     align = array_type.dtype.bitwidth // 8
-    builder.store(value, _address(context, builder, array_type, array, at, size), align=align)
+    return builder.store(value, _address(context, builder, array_type, array, at, size), align=align)
 
 
 def _splat(builder, value, size):

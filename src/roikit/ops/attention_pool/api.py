@@ -16,6 +16,7 @@ from torch import Tensor
 from ...boxes import Rois, checkable
 from .. import backend, indices, memory
 from ..exact import exact
+from ..maps import sum_dtype
 from ..register import operator
 from ..side_by_side import in_order
 from ..transforms import needs_plain_torch
@@ -31,10 +32,6 @@ def _written_out(device: torch.device) -> bool:
     return backend.choose(device) == "reference" and os.environ.get("ROIKIT_BACKEND") == "reference"
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     return memory.empty(shape, dtype) if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
 
@@ -44,7 +41,7 @@ class _Inputs:
 
     def __init__(self, maps, bias, rows, cols, batch, level, table):
         indices.check(batch, level, maps[0].shape[0], len(maps))
-        self.dtype = _wide(maps[0].dtype)
+        self.dtype = sum_dtype(maps[0].dtype)
         self.maps, self.bias = [x.to(self.dtype) for x in maps], [b.to(self.dtype) for b in bias]
         self.rows, self.cols = rows.to(self.dtype), cols.to(self.dtype)
         self.batch, self.level, self.table = batch, level, table
@@ -160,7 +157,7 @@ def _backward_backward(ctx, cotangents):
     (grad,), maps, bias, rows, cols, batch, level, table = _saved(ctx)
     direction = list(cotangents)
     if torch.is_grad_enabled():  # somebody differentiates a third time
-        wide = _wide(maps[0].dtype)
+        wide = sum_dtype(maps[0].dtype)
         cast = [[t.to(wide) for t in tensors] for tensors in (maps, bias, (rows, cols), direction)]
         given = (cast[0], cast[1], *cast[2], batch, level, table, grad.to(wide), cast[3])
         found = _typed(reference.second(*given), [grad, rows, cols, *maps, *bias])
@@ -263,7 +260,7 @@ def attention_pool(
     given = (maps, biases, rows, cols, rois.batch, rois.level, table)
     if not needs_plain_torch():
         return _attention_pool(*given).transpose(1, 2)
-    wide = _wide(maps[0].dtype)
+    wide = sum_dtype(maps[0].dtype)
     cast = ([x.to(wide) for x in maps], [b.to(wide) for b in biases], rows.to(wide), cols.to(wide))
     return reference.pool(*cast, *given[4:]).to(maps[0].dtype).transpose(1, 2)
 

@@ -16,10 +16,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import gpu
-from ..gpu import chosen, height_of, strides, width_of
-from ..grid_pool.cuda import map_of, shared, span, weights_of
+from ..gpu import chosen, map_of, piece_of, strides
+from ..maps import is_channels_last, sum_dtype
 from ..rules.gpu import TAPS
-from ..trilinear import is_channels_last
+from ..rules.gpu_bins import shared, span, weights_of
 
 if TYPE_CHECKING:
     from .sums import Bins
@@ -107,17 +107,7 @@ def _gather(
 
     ``order`` and ``starts`` are ``gpu.by_map``'s. Nobody else writes there: no atomics, always the same order of sums.
     """
-    piece = tl.program_id(0)
-    at = 0
-    for this in tl.static_range(len(maps)):
-        pieces = images * height_of(sizes[this]) * tl.cdiv(width_of(sizes[this]), CELLS)
-        beyond = (at == this) & (piece >= pieces)
-        at += beyond.to(tl.int32)
-        piece -= tl.where(beyond, pieces, 0)
-    size = chosen(sizes, at)
-    height, width = height_of(size), width_of(size)
-    across = tl.cdiv(width, CELLS)
-    image, v, u0 = piece // (height * across), piece // across % height, piece % across * CELLS
+    at, image, v, u0, height, width = piece_of(sizes, images, tl.program_id(0), CELLS)
     u = u0 + tl.arange(0, CELLS)
     high = tl.minimum(u0 + CELLS, width) - 1
     c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)).to(tl.int64)
@@ -196,10 +186,6 @@ def _grad_taps(
         tl.store(out + e * out_width + v, tl.where(exists, found, float("nan")))
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _blocks(channels: int, last: bool) -> dict[str, int]:
     """The tile of a program: channels side by side where these are neighbours in memory, otherwise cells."""
     most = 64 if last else 32
@@ -247,7 +233,7 @@ def spread(grad: Tensor, bins: Bins, shapes: Sequence[Sequence[int]], last: bool
     said, widths, constants = _said(bins)
     source, sizes = grad.detach(), gpu.sizes_of(shapes)
     if not gpu.deterministic():
-        maps = [m.zero_() for m in gpu.empty_maps(shapes, _wide(grad.dtype), grad.device, last)]
+        maps = [m.zero_() for m in gpu.empty_maps(shapes, sum_dtype(grad.dtype), grad.device, last)]
         blocks = _blocks(bins.run, last)
         gpu.run(
             _one, (count * parts, triton.cdiv(bins.run, blocks["CHANNELS"])), grad, tuple(maps), sizes, bins.batch,
@@ -277,7 +263,7 @@ def grad_taps(maps: Sequence[Tensor], other: Tensor, grad: Tensor, bins: Bins, a
     axis' taps."""
     window, other_window = bins.windows if axis == 0 else bins.windows[::-1]
     (count, parts), last = bins.base.shape, is_channels_last(maps[0])
-    out = gpu.empty((count, parts, width), _wide(grad.dtype), grad.device).zero_()
+    out = gpu.empty((count, parts, width), sum_dtype(grad.dtype), grad.device).zero_()
     gpu.run(
         _grad_taps, (count * parts,), grad, *gpu.per_level(maps, last), bins.batch, bins.level, window.contiguous(),
         other.detach().contiguous(), other_window.contiguous(), *_read(bins), grad.detach(), *grad.stride(), out,

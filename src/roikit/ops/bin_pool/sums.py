@@ -13,13 +13,8 @@ from torch import Tensor
 from ...boxes import of_level
 from .. import backend, indices, memory, rules, visiting
 from ..grid_pool.reference import windowed
-from ..trilinear import is_channels_last
+from ..maps import is_channels_last, sum_dtype
 from . import reference
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """The type sums are made in: half types are widened to float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +107,8 @@ class BinSums:
 
             return cuda.pool(maps, bins, last)
         if runs == "reference":
-            rows, cols = (t.to(wide(dtype)) for t in bins.explicit([x.shape[2:] for x in maps]))
-            given = [x.to(wide(dtype)) for x in maps]
+            rows, cols = (t.to(sum_dtype(dtype)) for t in bins.explicit([x.shape[2:] for x in maps]))
+            given = [x.to(sum_dtype(dtype)) for x in maps]
             out = reference.pool(given, bins.batch, bins.level, rows, cols, bins.base, bins.step, bins.run).to(dtype)
             return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
         from .. import layout, threads
@@ -121,7 +116,7 @@ class BinSums:
 
         out = memory.empty((count, parts, bins.run) if last else (count, bins.run, parts), dtype)
         base, into = np.ascontiguousarray(bins.base.numpy()), layout.numbers(out)
-        batch, sums = bins.batch.numpy(), np.empty(0, memory.NUMPY[wide(dtype)])
+        batch, sums = bins.batch.numpy(), np.empty(0, memory.NUMPY[sum_dtype(dtype)])
         for x, order in zip(maps, bins.visits(len(maps)), strict=True):
             if not len(order):
                 continue
@@ -129,10 +124,10 @@ class BinSums:
             if not last and len(order) * parts * bins.run * TURNING < x.numel():
                 threads.split(cpu_planes.pool, parts, order, layout.numbers(x), *arguments, into)
             else:
-                with layout.borrowed(x) as source:
-                    threads.split(
-                        cpu.pool, len(order), order, source, *arguments, last, memory.streamed(out), into, grain=4
-                    )
+                source = layout.last_numbers(x)
+                threads.split(
+                    cpu.pool, len(order), order, source, *arguments, last, memory.streamed(out), into, grain=4
+                )
         return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):
@@ -146,19 +141,19 @@ class BinSums:
 
             return cuda.spread(grad, bins, shapes, last)
         if runs == "reference":
-            rows, cols = (t.to(wide(dtype)) for t in bins.explicit([s[2:] for s in shapes]))
+            rows, cols = (t.to(sum_dtype(dtype)) for t in bins.explicit([s[2:] for s in shapes]))
             given = (bins.batch, bins.level, rows, cols, bins.base, bins.step, shapes)
-            found = reference.spread(grad.to(wide(dtype)), *given)
+            found = reference.spread(grad.to(sum_dtype(dtype)), *given)
             return [m.to(dtype).contiguous(memory_format=form) for m in found]
         from .. import threads
         from . import cpu
 
-        source = grad.detach().to(wide(dtype)).transpose(1, 2).contiguous().numpy()
+        source = grad.detach().to(sum_dtype(dtype)).transpose(1, 2).contiguous().numpy()
         where = (bins.batch.numpy(), bins.level.numpy())
         base = np.ascontiguousarray(bins.base.numpy())
         maps = []
         for at, (images, channels, height, width) in enumerate(shapes):
-            out = memory.empty((images, height, width, channels), wide(dtype))
+            out = memory.empty((images, height, width, channels), sum_dtype(dtype))
             part = channels // bins.step
             block = min(part, cpu.BLOCK)
             pairs = images * -(-part // block)
@@ -173,7 +168,7 @@ class BinSums:
         bins = self.read((other, other), fixed, numbers)
         self._check(bins, maps[0].shape)
         indices.check(bins.batch, bins.level, maps[0].shape[0], len(maps))
-        sums = wide(grad.dtype)
+        sums = sum_dtype(grad.dtype)
         window, other_window = bins.windows if axis == 0 else bins.windows[::-1]
         runs = backend.choose(grad.device) if bins.run else "reference"
         if runs == "triton":

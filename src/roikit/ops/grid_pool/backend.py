@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...boxes import of_level
 from .. import backend, indices, memory, rules, visiting
+from ..maps import is_channels_last, sum_dtype
 from . import reference
 
 
@@ -81,31 +81,18 @@ def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | No
     return cpu_gradients, layout, threads
 
 
-def _gpu() -> Any:
-    from . import cuda
-
-    return cuda
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether a [B, C, H, W] map lies in memory channels-last, and not also channels-first."""
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-
-
 def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
     channels = maps[0].shape[1]
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
     if backend.choose(maps[0].device) == "triton":
-        return _gpu().pool(maps, geometry)
+        from . import cuda
+
+        return cuda.pool(maps, geometry)
     kernels = _cpu(maps[0].device) if channels else None
     if kernels is None:
-        rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
-        wide = [x.to(_wide(dtype)) for x in maps]
+        rows, cols = (t.to(sum_dtype(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
+        wide = [x.to(sum_dtype(dtype)) for x in maps]
         pooled = reference.pool(wide, geometry.batch, geometry.level, rows, cols).to(dtype)
         # As the kernels and the fake kernel lay it out: a compiled graph relies on the strides.
         form = torch.channels_last if is_channels_last(maps[0]) else torch.contiguous_format
@@ -122,7 +109,7 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
     out = memory.empty((count, h, w, channels) if last else (count, channels, h, w), dtype)
     streaming = memory.streamed(out)
-    sums, into, batch = np.empty(0, memory.NUMPY[_wide(dtype)]), layout.numbers(out), geometry.batch.numpy()
+    sums, into, batch = np.empty(0, memory.NUMPY[sum_dtype(dtype)]), layout.numbers(out), geometry.batch.numpy()
     for x, order in zip(maps, geometry.visits(len(maps)), strict=True):
         if not len(order):
             continue
@@ -130,10 +117,10 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
         if not last and len(order) * visiting.TURNING < x.shape[0] * x.shape[2] * x.shape[3]:
             threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), batch, *arguments, sums, into, grain=2)
         else:
-            with layout.borrowed(x) as source:
-                threads.split(
-                    cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, streaming, into, grain=2
-                )
+            source = layout.last_numbers(x)
+            threads.split(
+                cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, streaming, into, grain=2
+            )
     return out.permute(0, 3, 1, 2) if last else out
 
 
@@ -141,17 +128,19 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
     dtype = grad.dtype
     indices.check(geometry.batch, geometry.level, shapes[0][0], len(shapes))
     if backend.choose(grad.device) == "triton":
-        return _gpu().spread(grad, geometry, shapes, last)
+        from . import cuda
+
+        return cuda.spread(grad, geometry, shapes, last)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
-        rows, cols = (t.to(_wide(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
-        found = reference.spread(grad.to(_wide(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
+        rows, cols = (t.to(sum_dtype(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
+        found = reference.spread(grad.to(sum_dtype(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
         form = torch.channels_last if last else torch.contiguous_format
         return [m.to(dtype).contiguous(memory_format=form) for m in found]
     cpu, layout, threads = kernels
     grad_last = is_channels_last(grad)
     source = layout.last_numbers(grad) if grad_last else layout.numbers(grad)
-    batch, sums = geometry.batch.numpy(), np.empty(0, memory.NUMPY[_wide(dtype)])
+    batch, sums = geometry.batch.numpy(), np.empty(0, memory.NUMPY[sum_dtype(dtype)])
     maps = []
     for (images, channels, height, width), order in zip(shapes, geometry.visits(len(shapes)), strict=True):
         shape = (images, height, width, channels) if last else (images, channels, height, width)
@@ -173,10 +162,12 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     assert geometry.taps is not None
     rows, row_window, cols, col_window = geometry.taps
     window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
-    wide = _wide(maps[0].dtype)
+    wide = sum_dtype(maps[0].dtype)
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
     if backend.choose(grad.device) == "triton":
-        return _gpu().grad_taps(maps, grad, geometry, axis, width)
+        from . import cuda
+
+        return cuda.grad_taps(maps, grad, geometry, axis, width)
     kernels = _cpu(grad.device) if grad.shape[1] else None
     if kernels is None:
         found = reference.grad_rows if axis == 0 else reference.grad_cols

@@ -16,52 +16,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import gpu
-from ..gpu import chosen, height_of, strides, width_of
-from ..rules.gpu import TAPS, begin, bin_of, weigh, window
-from .backend import Geometry, _wide, is_channels_last
-
-
-@triton.jit
-def span(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, windows, r, i, cells):
-    """[first, stop) of bin i of RoI r."""
-    if RULE == TAPS:
-        at = windows + 2 * (r * BINS + i)
-        return tl.maximum(tl.load(at), 0), tl.minimum(tl.load(at + 1), cells)
-    else:
-        lo, beta, near, far = bin_of(axis, r, i, BINS)
-        return window(RULE, SAMPLES, lo, beta, near, far, cells)
-
-
-@triton.jit
-def shared(RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, axis, r, i, first, stop, cells):
-    """(start, β, share) of bin i of RoI r, for ``weights_of``."""
-    if RULE == TAPS:
-        return 0.0, 0.0, 0.0
-    else:
-        lo, beta, near, _ = bin_of(axis, r, i, BINS)
-        start, share = begin(RULE, SAMPLES, lo, beta, near, first, stop, cells)
-        return start, beta, share
-
-
-@triton.jit
-def weights_of(
-    RULE: tl.constexpr, SAMPLES: tl.constexpr, BINS: tl.constexpr, taps, width, r, i,
-    first, stop, start, beta, share, cells, cell, low, high,
-):  # fmt: skip
-    """What the cells ``cell``, all in [low, high], weigh in bin i of RoI r; taps are [R, BINS, width]."""
-    if RULE == TAPS:
-        return tl.load(taps + (r * BINS + i) * width + cell, (cell >= first) & (cell < stop), 0.0)
-    else:
-        return weigh(RULE, SAMPLES, start, beta, share, first, stop, cells, cell, low, high)
-
-
-@triton.jit
-def map_of(maps, sizes, batch, level, r, images):
-    """(pointer, image, height, width, whether they exist) of the map that RoI r is read from."""
-    image, at = tl.load(batch + r), tl.load(level + r)
-    exists = ((image >= 0) & (image < images)) & ((at >= 0) & (at < len(maps)))
-    size = chosen(sizes, at)
-    return chosen(maps, at), tl.where(exists, image, 0), height_of(size), width_of(size), exists
+from ..gpu import chosen, map_of, piece_of, strides
+from ..maps import is_channels_last, sum_dtype
+from ..rules.gpu import TAPS
+from ..rules.gpu_bins import shared, span, weights_of
+from .backend import Geometry
 
 
 @triton.jit
@@ -129,17 +88,7 @@ def _gather(
 
     ``order`` and ``starts`` are ``gpu.by_map``'s. Nobody else writes there: no atomics, always the same order of sums.
     """
-    piece = tl.program_id(0)
-    at = 0
-    for this in tl.static_range(len(maps)):
-        pieces = images * height_of(sizes[this]) * tl.cdiv(width_of(sizes[this]), CELLS)
-        beyond = (at == this) & (piece >= pieces)
-        at += beyond.to(tl.int32)
-        piece -= tl.where(beyond, pieces, 0)
-    size = chosen(sizes, at)
-    height, width = height_of(size), width_of(size)
-    across = tl.cdiv(width, CELLS)
-    image, v, u0 = piece // (height * across), piece // across % height, piece % across * CELLS
+    at, image, v, u0, height, width = piece_of(sizes, images, tl.program_id(0), CELLS)
     u = u0 + tl.arange(0, CELLS)
     high = tl.minimum(u0 + CELLS, width) - 1
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -311,7 +260,7 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
             channels, *widths, **constants,
         )  # fmt: skip
     else:
-        maps = [x.zero_() for x in gpu.empty_maps(shapes, _wide(grad.dtype), grad.device, last)]
+        maps = [x.zero_() for x in gpu.empty_maps(shapes, sum_dtype(grad.dtype), grad.device, last)]
         h, w = geometry.bins
         gpu.run(
             _one, (grad.shape[0] * h * w, parts), grad, tuple(maps), gpu.sizes_of(shapes), geometry.batch,
@@ -328,7 +277,7 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     channels, last = maps[0].shape[1], is_channels_last(maps[0])
     source, pooled_last = _pooled(grad)
     bins = windows.shape[1]
-    out = gpu.empty((grad.shape[0], bins, width), _wide(maps[0].dtype), grad.device)
+    out = gpu.empty((grad.shape[0], bins, width), sum_dtype(maps[0].dtype), grad.device)
     gpu.run(
         _grad_taps, (grad.shape[0] * bins,), grad, *gpu.per_level(maps, last), geometry.batch, geometry.level, source,
         windows, other, other_window, out, maps[0].shape[0], channels, width, other.shape[2], ROWS=axis == 0,

@@ -11,28 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..maps import is_channels_last
 from ..register import operator
 from ..transforms import needs_plain_torch
+from ..trilinear import flatten, maps_like, unflatten
 from . import backend, reference
 from .backend import Geometry
 
 
-def unflatten(shapes: Sequence[int]) -> list[list[int]]:
-    """[B, C, H, W, B, C, H, W, …] as one [B, C, H, W] per level."""
-    return [list(shapes[i : i + 4]) for i in range(0, len(shapes), 4)]
-
-
-def flatten(maps: Sequence[Tensor]) -> list[int]:
-    return [size for x in maps for size in x.shape]
-
-
-def fake_maps(grad: Tensor, shapes: Sequence[int], last: bool) -> list[Tensor]:
-    form = torch.channels_last if last else torch.contiguous_format
-    return [torch.empty(s, dtype=grad.dtype, device=grad.device, memory_format=form) for s in unflatten(shapes)]
-
-
 def fake_pooled(maps: Sequence[Tensor], count: int, bins: Sequence[int]) -> Tensor:
-    form = torch.channels_last if backend.is_channels_last(maps[0]) else torch.contiguous_format
+    form = torch.channels_last if is_channels_last(maps[0]) else torch.contiguous_format
     shape = (count, maps[0].shape[1], *bins)
     return torch.empty(shape, dtype=maps[0].dtype, device=maps[0].device, memory_format=form)
 
@@ -48,7 +36,7 @@ def _pool_fake(maps, batch, level, rows, cols, bins, rules, samples):
 def _pool_save(ctx, inputs, output):
     maps, *geometry, ctx.bins, ctx.rules, ctx.samples = inputs
     ctx.save_for_backward(*geometry)
-    ctx.shapes, ctx.last = flatten(maps), backend.is_channels_last(maps[0])
+    ctx.shapes, ctx.last = flatten(maps), is_channels_last(maps[0])
 
 
 def _pool_backward(ctx, grad):
@@ -62,7 +50,7 @@ def _spread(grad, batch, level, rows, cols, bins, rules, samples, shapes, last):
 
 
 def _spread_fake(grad, batch, level, rows, cols, bins, rules, samples, shapes, last):
-    return fake_maps(grad, shapes, last)
+    return maps_like(grad, unflatten(shapes), last)
 
 
 def _spread_save(ctx, inputs, output):

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..maps import is_channels_last
 from ..register import operator
 from ..transforms import needs_plain_torch
+from ..trilinear import flatten, maps_like, unflatten
 from . import backend, reference
 from .backend import Geometry
-from .fused import fake_maps, fake_pooled, flatten, unflatten
+from .fused import fake_pooled
 
 # What every operator is told besides T's arguments.
 _FIXED = "Tensor batch, Tensor level, Tensor row_window, Tensor col_window"
@@ -41,7 +43,7 @@ def _spread(rows, cols, grad, batch, level, row_window, col_window, shapes, last
 
 
 def _spread_fake(rows, cols, grad, batch, level, row_window, col_window, shapes, last):
-    return fake_maps(grad, shapes, last)
+    return maps_like(grad, unflatten(shapes), last)
 
 
 def _rows(maps, cols, grad, batch, level, row_window, col_window, width):
@@ -82,7 +84,7 @@ def _differentiation(own: str, names: tuple[str, str, str]) -> tuple[Any, Any]:
         if own == "maps":
             ctx.shapes, ctx.last = list(inputs[7]), inputs[8]
         else:
-            ctx.shapes, ctx.last = flatten(given["maps"]), backend.is_channels_last(given["maps"][0])
+            ctx.shapes, ctx.last = flatten(given["maps"]), is_channels_last(given["maps"][0])
         ctx.levels = len(given["maps"]) if "maps" in given else 0
         flat = [t for name in names for t in (given[name] if name == "maps" else [given[name]])]
         ctx.save_for_backward(*inputs[3:7], *flat)

@@ -15,19 +15,15 @@ from ... import boxes
 from ...boxes import Rois
 from .. import backend, indices, memory, visiting
 from ..axis import Axis
-from ..maps import cells_of
+from ..maps import cells_of, sum_dtype
 from ..register import operator
 from ..transforms import needs_plain_torch
 from . import reference
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _flat(x: Tensor) -> np.ndarray:
     """[B, C, H, W] as a contiguous [B, C, H·W] array."""
-    return x.detach().to(_wide(x.dtype)).contiguous().flatten(2).numpy()
+    return x.detach().to(sum_dtype(x.dtype)).contiguous().flatten(2).numpy()
 
 
 def _pool(maps, batch, level, row_window, col_window):
@@ -50,12 +46,12 @@ def _pool(maps, batch, level, row_window, col_window):
         return values, index
     windows = [np.ascontiguousarray(t.numpy()) for t in (row_window, col_window)]
     y, x = (window[:, window.shape[1] // 2, 0] for window in windows)
-    given = (batch.numpy(), *windows, np.empty(0, memory.NUMPY[_wide(dtype)]), memory.streamed(index))
+    given = (batch.numpy(), *windows, np.empty(0, memory.NUMPY[sum_dtype(dtype)]), memory.streamed(index))
     into = (layout.numbers(values.flatten(2)), index.flatten(2).numpy())
     for at, order in zip(maps, visiting.visits(batch.numpy(), level.numpy(), len(maps), y, x), strict=True):
         if len(order):
-            with layout.borrowed(at) as source:
-                threads.split(cpu.select, len(order), order, source, *given, *into, grain=4)
+            source = layout.last_numbers(at)
+            threads.split(cpu.select, len(order), order, source, *given, *into, grain=4)
     return values, index
 
 
@@ -91,7 +87,7 @@ def _gather(maps, index, batch, level):
     from .. import threads
     from . import cpu
 
-    out = memory.empty(index.shape, _wide(maps[0].dtype))
+    out = memory.empty(index.shape, sum_dtype(maps[0].dtype))
     cells, into = index.contiguous().flatten(2).numpy(), out.flatten(2).numpy()
     for at, x in enumerate(maps):
         threads.split(cpu.gather, len(cells), _flat(x), batch.numpy(), level.numpy(), at, cells, into, grain=4)
@@ -114,7 +110,7 @@ def _gather_backward(ctx, grad):
 
 def _scatter(grad, index, batch, level, shapes):
     sizes = [list(shapes[i : i + 4]) for i in range(0, len(shapes), 4)]
-    wide = _wide(grad.dtype)
+    wide = sum_dtype(grad.dtype)
     indices.check(batch, level, sizes[0][0], len(sizes))
     runs = backend.choose(index.device)
     if runs == "triton":

@@ -11,22 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import gpu, indices, sorted_sums
-from ..gpu import chosen, height_of, strides, width_of
-from ..maps import cells_of
-from ..trilinear import is_channels_last
+from ..gpu import map_of, strides
+from ..maps import cells_of, is_channels_last
 
 BLOCK = 1024  # values of a program that gathers or scatters
-
-
-@triton.jit
-def _map_of(maps, sizes, images, batch, level, r, channels, LAST: tl.constexpr):
-    """RoI r's image, its size, the strides of its cells and channels, and whether there is such an image."""
-    at, image = tl.load(level + r), tl.load(batch + r)
-    known = (image >= 0) & (image < images) & (at >= 0) & (at < len(maps))
-    size = chosen(sizes, at)
-    height, width = height_of(size), width_of(size)
-    step_b, _, step_u, step_c = strides(height, width, channels, LAST)
-    return chosen(maps, at) + tl.where(known, image, 0) * step_b, height, width, step_u, step_c, known
 
 
 @triton.jit
@@ -43,7 +31,9 @@ def _select(
     else:
         k, c = k[None, :], c[:, None]
     here, there = k < h * w, c < channels
-    x, height, width, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, LAST)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, _, step_u, step_c = strides(height, width, channels, LAST)
+    x += image * step_b
     i, j = k // w, k % w
     v0, v1 = tl.load(row_window + (r * h + i) * 2, here, 0), tl.load(row_window + (r * h + i) * 2 + 1, here, 0)
     u0, u1 = tl.load(col_window + (r * w + j) * 2, here, 0), tl.load(col_window + (r * w + j) * 2 + 1, here, 0)
@@ -78,7 +68,9 @@ def _select(
 def _gather(maps, sizes, images, batch, level, index, out, channels, bins, LAST: tl.constexpr, BLOCK: tl.constexpr):
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    x, height, width, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, LAST)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, _, step_u, step_c = strides(height, width, channels, LAST)
+    x += image * step_b
     here = n < channels * bins
     cell = tl.load(index + r * channels * bins + n, here, -1)
     chose = (cell >= 0) & (cell < height * width) & known
@@ -91,7 +83,9 @@ def _gather(maps, sizes, images, batch, level, index, out, channels, bins, LAST:
 def _scatter(maps, sizes, images, batch, level, index, grad, channels, bins, BLOCK: tl.constexpr):
     r = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    x, height, width, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, False)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, _, step_u, step_c = strides(height, width, channels, False)
+    x += image * step_b
     here = n < channels * bins
     cell = tl.load(index + r * channels * bins + n, here, -1)
     g = tl.load(grad + r * channels * bins + n, here, 0.0).to(x.dtype.element_ty)

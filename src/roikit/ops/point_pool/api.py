@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ...boxes import Rois
-from ..maps import cells_of
+from ..maps import cells_of, sum_dtype
 from ..transforms import needs_plain_torch
 from ..trilinear import register_four, register_pair
 from . import reference
-from .sums import PointSums, points_and_weights, taps, taps_and_cells, wide
+from .sums import PointSums, points_and_weights, taps, taps_and_cells
 
 _point_pool = register_pair("point", ("batch", "level", "points", "weights"), PointSums(points_and_weights))
 _point_tap_pool = register_four("point_tap", ("batch", "level", "low"), PointSums(taps_and_cells))
@@ -34,7 +34,7 @@ def pool(maps: Sequence[Tensor], rois: Rois, points: Tensor, weights: Tensor) ->
         ``Tensor[R, C, K]`` in the maps' dtype, differentiable in maps, points and weights. With no gradient to points
         or weights one kernel does all of it; otherwise taps are made, and the gradient flows through them.
     """
-    kind = wide(maps[0].dtype)
+    kind = sum_dtype(maps[0].dtype)
     points, weights = points.to(kind), weights.to(kind)
     plain = needs_plain_torch()
     if not plain and not (torch.is_grad_enabled() and (points.requires_grad or weights.requires_grad)):

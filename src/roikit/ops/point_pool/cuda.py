@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ...boxes import of_level
 from .. import gpu, indices, sorted_sums
-from ..gpu import chosen, height_of, strides, width_of
-from ..trilinear import is_channels_last
+from ..gpu import map_of, strides
+from ..maps import is_channels_last
 
 if TYPE_CHECKING:
     from .sums import Samples
@@ -69,17 +69,6 @@ def _over_channels(values, LAST: tl.constexpr):
 
 
 @triton.jit
-def _map_of(maps, sizes, images, batch, level, r, channels, LAST: tl.constexpr):
-    """RoI r's image, its size and strides, and whether there is such an image."""
-    at, image = tl.load(level + r), tl.load(batch + r)
-    known = (image >= 0) & (image < images) & (at >= 0) & (at < len(maps))
-    size = chosen(sizes, at)
-    height, width = height_of(size), width_of(size)
-    step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
-    return chosen(maps, at) + tl.where(known, image, 0) * step_b, height, width, step_v, step_u, step_c, known
-
-
-@triton.jit
 def _read(x, cell, w, of_channel, there, LAST: tl.constexpr):
     """The features at a cell for each bin; a cell of weight 0 is not read: it may lie beyond the map, or be infinite.
 
@@ -97,7 +86,9 @@ def _pool(
     r = tl.program_id(0).to(tl.int64)
     k = tl.program_id(1) * BINS + tl.arange(0, BINS)
     c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    x, height, width, step_v, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, LAST)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
+    x += image * step_b
     of_channel, there = _over_channels(c.to(tl.int64) * step_c, LAST), _over_channels(c < channels, LAST)
     here = (k < bins) & known
     kind: tl.constexpr = rows.dtype.element_ty
@@ -137,7 +128,9 @@ def _spread(
     r = tl.program_id(0).to(tl.int64)
     k = tl.program_id(1) * BINS + tl.arange(0, BINS)
     c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    x, height, width, step_v, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, LAST)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
+    x += image * step_b
     of_channel, there = _over_channels(c.to(tl.int64) * step_c, LAST), _over_channels(c < channels, LAST)
     here = (k < bins) & known
     kind: tl.constexpr = rows.dtype.element_ty
@@ -165,7 +158,9 @@ def _grad_taps(
     """∂/∂ row taps (AXIS 0) or column taps (AXIS 1): out [R, K, P, 2]; here BINS samples of one RoI are a program."""
     r = tl.program_id(0).to(tl.int64)
     s = tl.program_id(1) * BINS + tl.arange(0, BINS)
-    x, height, width, step_v, step_u, step_c, known = _map_of(maps, sizes, images, batch, level, r, channels, LAST)
+    x, image, height, width, known = map_of(maps, sizes, batch, level, r, images)
+    step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
+    x += image * step_b
     here = s < bins * samples
     at = r * bins * samples + s
     kind: tl.constexpr = other.dtype.element_ty

@@ -12,14 +12,8 @@ from torch import Tensor
 
 from ...boxes import of_level
 from .. import backend, indices, memory, visiting
-from ..maps import cells_of
-from ..trilinear import is_channels_last
+from ..maps import cells_of, is_channels_last, sum_dtype
 from . import reference
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """The type sums are made in: half types are widened to float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def taps(points: Tensor, weights: Tensor, cells: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,22 +128,22 @@ class PointSums:
         if runs == "triton":
             from . import cuda
 
-            return cuda.pool(maps, samples, wide(dtype), last)
+            return cuda.pool(maps, samples, sum_dtype(dtype), last)
         if runs == "reference":
             cells = cells_of(maps, samples.level)
-            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(cells)]
-            out = reference.pool([x.to(wide(dtype)) for x in maps], samples.batch, samples.level, *given).to(dtype)
+            given = [t if t.dtype == torch.int32 else t.to(sum_dtype(dtype)) for t in samples.explicit(cells)]
+            out = reference.pool([x.to(sum_dtype(dtype)) for x in maps], samples.batch, samples.level, *given).to(dtype)
             return out.transpose(1, 2).contiguous().transpose(1, 2) if last else out
         from .. import layout, threads
         from . import cpu
 
         out = memory.empty((count, bins, channels) if last else (count, channels, bins), dtype)
-        batch, sums, into = samples.batch.numpy(), np.empty(0, memory.NUMPY[wide(dtype)]), layout.numbers(out)
+        batch, sums, into = samples.batch.numpy(), np.empty(0, memory.NUMPY[sum_dtype(dtype)]), layout.numbers(out)
         arguments = (*samples.arguments(), sums, last, memory.streamed(out), into)
         for x, order in zip(maps, samples.visits(len(maps)), strict=True):
             if len(order):
-                with layout.borrowed(x) as source:
-                    threads.split(cpu.pool, len(order), order, source, batch, *arguments, grain=4)
+                source = layout.last_numbers(x)
+                threads.split(cpu.pool, len(order), order, source, batch, *arguments, grain=4)
         return out.transpose(1, 2) if last else out
 
     def spread(self, grad, taps, fixed, numbers, shapes, last):
@@ -160,21 +154,21 @@ class PointSums:
         if runs == "triton":
             from . import cuda
 
-            return cuda.spread(grad, samples, wide(dtype), shapes, last)
+            return cuda.spread(grad, samples, sum_dtype(dtype), shapes, last)
         if runs == "reference":
             cells = (of_level([s[2] for s in shapes], samples.level), of_level([s[3] for s in shapes], samples.level))
-            given = [t if t.dtype == torch.int32 else t.to(wide(dtype)) for t in samples.explicit(cells)]
-            found = reference.spread(grad.to(wide(dtype)), samples.batch, samples.level, *given, shapes)
+            given = [t if t.dtype == torch.int32 else t.to(sum_dtype(dtype)) for t in samples.explicit(cells)]
+            found = reference.spread(grad.to(sum_dtype(dtype)), samples.batch, samples.level, *given, shapes)
             return [m.to(dtype).contiguous(memory_format=form) for m in found]
         from .. import threads
         from . import cpu
 
-        source = grad.detach().to(wide(dtype)).transpose(1, 2).contiguous().numpy()
+        source = grad.detach().to(sum_dtype(dtype)).transpose(1, 2).contiguous().numpy()
         where = (samples.batch.numpy(), samples.level.numpy())
         arguments = samples.arguments()
         maps = []
         for at, (images, channels, height, width) in enumerate(shapes):
-            out = memory.empty((images, height, width, channels), wide(dtype))
+            out = memory.empty((images, height, width, channels), sum_dtype(dtype))
             block = min(channels, cpu.BLOCK)
             pairs = images * -(-channels // block)
             threads.split(cpu.spread, pairs, source, *where, at, *arguments, block, out.numpy())
@@ -184,7 +178,7 @@ class PointSums:
     def grad_taps(self, maps, other, grad, fixed, numbers, axis, width):
         samples = self.read((other, other), fixed)
         indices.check(samples.batch, samples.level, maps[0].shape[0], len(maps))
-        sums = wide(grad.dtype)
+        sums = sum_dtype(grad.dtype)
         runs = backend.choose(grad.device) if grad.shape[1] else "reference"
         if runs == "triton":
             from . import cuda
@@ -201,7 +195,7 @@ class PointSums:
         arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (other, samples.low)]
         where = (samples.batch.numpy(), samples.level.numpy())
         for at, x in enumerate(maps):
-            with layout.borrowed(x.to(sums)) as source:
-                given = (source, upstream, *where, at, axis, *arrays, out.numpy())
-                threads.split(cpu.grad_taps, grad.shape[0], *given, grain=2)
+            source = layout.last_numbers(x.to(sums))
+            given = (source, upstream, *where, at, axis, *arrays, out.numpy())
+            threads.split(cpu.grad_taps, grad.shape[0], *given, grain=2)
         return out

@@ -148,6 +148,14 @@ def _samples(SAMPLES: tl.constexpr, beta):
 
 
 @triton.jit
+def _between(v, cell, zero):
+    """What ``cell`` weighs in the bilinear sample at v."""
+    near = tl.floor(v)
+    part = v - near
+    return tl.where(cell == near, 1 - part, tl.where(cell == near + 1, part, zero))
+
+
+@triton.jit
 def _hat(SAMPLES: tl.constexpr, start, beta, share, cells, cell, low, high, zero, known):
     found = zero
     count = _samples(SAMPLES, beta)
@@ -167,10 +175,7 @@ def _hat(SAMPLES: tl.constexpr, start, beta, share, cells, cell, low, high, zero
         v = start + quotient((order + 0.5) * beta, tl.maximum(count, 1.0))
         counts = ((order < count) & (v >= -1)) & (v <= n)
         v = tl.minimum(tl.maximum(v, 0.0), n - 1)
-        near = tl.floor(v)
-        part = v - near
-        weight = tl.where(cell == near, 1 - part, tl.where(cell == near + 1, part, zero))
-        found += tl.where(counts, share * weight, zero)
+        found += tl.where(counts, share * _between(v, cell, zero), zero)
     return found
 
 
@@ -183,10 +188,7 @@ def _edge(SAMPLES: tl.constexpr, start, beta, share, cells, cell, zero):
         v = start + s * step
         counts = (v >= -0.5) & (v <= last + 0.5)
         v = tl.minimum(tl.maximum(v, 0.0), last)
-        near = tl.floor(v)
-        part = v - near
-        weight = tl.where(cell == near, 1 - part, tl.where(cell == near + 1, part, zero))
-        found += tl.where(counts, share * weight, zero)
+        found += tl.where(counts, share * _between(v, cell, zero), zero)
     return found
 
 
