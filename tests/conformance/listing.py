@@ -56,6 +56,7 @@ class Variant:
         kind: the class.
         arguments: for its constructor, besides the output size and the channels.
         sums_to_one: law 2 holds for RoIs inside the map (False: masked, modulated, taps beyond the border dropped).
+        unread: rows and columns at the map's end that the method never reads, in which a RoI can have no values.
         bounded: a value lies between the least and the largest of the features and 0 (False: with a penalty,
             or layers after the weighted sum).
         extras: the method's further arguments, made of the boxes ``Tensor[R, 4]`` and the output size.
@@ -66,6 +67,7 @@ class Variant:
     kind: type[RegionExtractor]
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     sums_to_one: bool = True
+    unread: int = 0
     bounded: bool = True
     extras: Callable[[torch.Tensor, tuple[int, int]], dict[str, Any]] | None = None
     parameter_gradients: bool = True
@@ -109,6 +111,10 @@ class Variant:
     def features(self, rng, dtype=torch.float64, channels=CHANNELS, grid=GRID, **sizes) -> torch.Tensor:
         """Random maps that give ``channels`` channels of output."""
         return features(rng, dtype, channels=channels * self.groups(grid), **sizes)
+
+    def inside(self, rng) -> torch.Tensor:
+        """RoIs wholly inside the part of the maps that the method reads."""
+        return rois(rng, inside=True, height=HEIGHT - self.unread, width=WIDTH - self.unread)
 
     def __str__(self) -> str:
         settings = [f"{key}={value}" for key, value in self.arguments.items()]
@@ -190,7 +196,7 @@ VARIANTS = [
     Variant(ModulatedDeformRoIPool, {"hidden": 16, "pack": "separate"}, sums_to_one=False),
     Variant(ModulatedDeformRoIPool, {"hidden": 16, "part_size": 1}, sums_to_one=False),
     Variant(PartDeformRoIPool, {"reach": 1}, sums_to_one=False, bounded=False),
-    Variant(PSRoIPool),
+    Variant(PSRoIPool, unread=1),
     Variant(PSRoIAlign),
     Variant(PSRoIAlign, {"sampling_ratio": 0}),
     Variant(DeformPSRoIPool),

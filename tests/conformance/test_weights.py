@@ -41,7 +41,7 @@ def test_law_2_weights_sum_to_1_for_rois_inside_the_map(variant, dtype, rng):
     if not variant.sums_to_one:
         return
     extractor = variant.make(trained=False)  # bins that have learned to move may leave the map
-    boxes = as_rois(rois(rng, inside=True).to(dtype)).expand(1 / extractor.expand)  # inside also once it is expanded
+    boxes = as_rois(variant.inside(rng).to(dtype)).expand(1 / extractor.expand)  # inside also once it is expanded
     total = extractor.weights(variant.features(rng, dtype), boxes, SCALE).dense(HEIGHT, WIDTH).sum((-2, -1))
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=2e-6 if dtype == torch.float32 else 1e-13)
 
