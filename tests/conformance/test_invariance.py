@@ -58,6 +58,21 @@ def test_law_4_few_rois_and_many_have_the_same_bits(name, dtype, rng):
     assert torch.equal(few, many[:40])
 
 
+@pytest.mark.parametrize("size", [(61, 83), (240, 250)], ids=["near", "far"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_law_4_every_way_to_sum_channels_has_the_same_bits(size, dtype, rng):
+    """In registers, or columns first where a RoI's bins share them or the map is large; by 64, 16 and 1 channels."""
+    x = torch.randn(1, 64 + 16 + 3, *size, generator=rng).to(dtype)
+    corner = torch.rand(60, 2, generator=rng) * torch.tensor([size[1], size[0]])
+    side = torch.cat([torch.rand(30, 2, generator=rng), torch.rand(30, 2, generator=rng) * 40])  # below a cell, and not
+    boxes = torch.cat([torch.zeros(60, 1), corner, corner + side], 1)
+    boxes = boxes.to(torch.float64 if dtype == torch.float64 else torch.float32)
+    for name in ("roi_align", "adaptive", "prroi_pool"):
+        planes = torch.cat([FEW_AND_MANY[name](x, boxes[i : i + 10]) for i in range(0, 60, 10)])
+        last = FEW_AND_MANY[name](x.to(memory_format=torch.channels_last), boxes)
+        assert torch.equal(planes, last), name
+
+
 @every
 def test_law_4_images_of_a_batch_do_not_mix(variant, rng, poisoned):
     extractor, x, boxes = variant.make(), variant.features(rng, batch=3), rois(rng, batch=3)

@@ -35,19 +35,6 @@ def put(target, t, source, s, w, n):
 
 
 @jit.inner
-def put2(target, t, source, s, w, s2, w2, n):
-    for c in range(n):
-        target[t + c] = narrow(fused(w2, widen(source[s2 + c]), w * widen(source[s + c])), target)
-
-
-@jit.inner
-def put3(target, t, source, s, w, s2, w2, s3, w3, n):
-    for c in range(n):
-        total = fused(w2, widen(source[s2 + c]), w * widen(source[s + c]))
-        target[t + c] = narrow(fused(w3, widen(source[s3 + c]), total), target)
-
-
-@jit.inner
 def put4(target, t, source, s, w, s2, w2, s3, w3, s4, w4, n):
     for c in range(n):
         total = fused(w2, widen(source[s2 + c]), w * widen(source[s + c]))

@@ -7,6 +7,7 @@ of an array says what its numbers are.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,11 @@ from numba.extending import intrinsic as _intrinsic
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     """Numba's decorator: the function gets types and returns (signature, code), what calls it is compiled."""
     return _intrinsic(function)
+
+
+def intrinsic_of_constants(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and a constant's type says its value."""
+    return _intrinsic(prefer_literal=True)(function)
 
 
 BYTES = 64  # of a vector: AVX-512's; where registers are narrower LLVM takes several
@@ -89,8 +95,7 @@ def _moving(target, source, past_caches):
         row = _narrowed(builder, _load(context, builder, from_type, of, s, size), to_type.dtype, size)
         stored = _store(context, builder, to_type, to, t, size, row)
         if past_caches:
-            stored.align = size * to_type.dtype.bitwidth // 8
-            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+            _past_caches(builder, stored, size, to_type)
         return context.get_dummy_value()
 
     return types.void(target, types.uintp, source, types.uintp), code
@@ -134,6 +139,84 @@ def blend(typingctx, target, t, source, places, weights):
         return context.get_dummy_value()
 
     return types.void(target, types.uintp, source, places, weights), code
+
+
+@intrinsic_of_constants
+def cross(typingctx, target, t, source, s, rows, row_weights, k, height, cols, col_weights, e, width, channels, past):
+    """target[t + i] = Σ_j col_weights[e + j] · (Σ_l row_weights[k + l] · source[s + rows[k + l] + cols[e + j] + i]) for
+    l < height, j < width and i < channels, both sums in registers and rounded as two ``blend``s would; there is at
+    least one row and one column. Constants: how many ``channels``, and whether they are written ``past`` the caches."""
+    count, streamed = channels.literal_value, past.literal_value
+    size = min(count, BYTES * 8 // row_weights.dtype.bitwidth)
+    starts = range(0, count, size)
+
+    def code(context, builder, signature, args):
+        to_type, _, from_type, _, rows_type, weights_type, _, _, cols_type, *_ = signature.args
+        to, t, of, s, rows, row_weights, k, height, cols, col_weights, e, width, _, _ = args
+        # A sum that begins with -0 is its first product, signs of zeros included.
+        nothing = ir.Constant(ir.VectorType(context.get_value_type(weights_type.dtype), size), [-0.0] * size)
+        totals, inner = ([cgutils.alloca_once(builder, nothing.type) for _ in starts] for _ in range(2))
+
+        def weighed(array, at):
+            return _splat(builder, _item(context, builder, weights_type, array, at), size)
+
+        for total in totals:
+            builder.store(nothing, total)
+        with _counting(builder, e, width) as j:
+            column = builder.add(s, _item(context, builder, cols_type, cols, j))
+            for one in inner:
+                builder.store(nothing, one)
+            with _counting(builder, k, height) as i:
+                place = builder.add(column, _item(context, builder, rows_type, rows, i))
+                weight = weighed(row_weights, i)
+                for c, one in zip(starts, inner, strict=True):
+                    row = _load(context, builder, from_type, of, builder.add(place, ir.Constant(t.type, c)), size)
+                    row = _widened(builder, row, from_type.dtype, size)
+                    builder.store(_fused(builder, weight, row, builder.load(one)), one)
+            weight = weighed(col_weights, j)
+            for one, total in zip(inner, totals, strict=True):
+                builder.store(_fused(builder, weight, builder.load(one), builder.load(total)), total)
+        for c, total in zip(starts, totals, strict=True):
+            row = _narrowed(builder, builder.load(total), to_type.dtype, size)
+            stored = _store(context, builder, to_type, to, builder.add(t, ir.Constant(t.type, c)), size, row)
+            if streamed:
+                _past_caches(builder, stored, size, to_type)
+        return context.get_dummy_value()
+
+    at = types.uintp
+    arguments = (target, at, source, at, rows, row_weights, at, at, cols, col_weights, at, at, channels, past)
+    return types.void(*arguments), code
+
+
+@contextlib.contextmanager
+def _counting(builder, first, count):
+    """A loop over count ≥ 1 numbers from ``first``, which LLVM does not unroll: it mostly counts to two or three."""
+    before, body = builder.block, builder.append_basic_block("counting")
+    builder.branch(body)
+    builder.position_at_end(body)
+    number = builder.phi(first.type)
+    number.add_incoming(first, before)
+    yield number
+    following = builder.add(number, ir.Constant(first.type, 1))
+    number.add_incoming(following, builder.block)
+    after = builder.append_basic_block("counted")
+    again = builder.icmp_unsigned("<", following, builder.add(first, count))
+    branch = builder.cbranch(again, body, after)
+    # How LLVM names a loop: metadata that begin with themselves.
+    hints = [builder.module.add_metadata(["llvm.loop.unroll.disable"])]
+    name = ir.MDValue(builder.module, hints, str(len(builder.module.metadata)))
+    name.operands = (name, *hints)
+    branch.set_metadata("llvm.loop", name)
+    builder.position_at_end(after)
+
+
+def _past_caches(builder, stored, size, kind):
+    stored.align = size * kind.dtype.bitwidth // 8
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
+def _item(context, builder, array_type, array, at):
+    return builder.load(builder.gep(context.make_array(array_type)(context, builder, array).data, [at]))
 
 
 @intrinsic

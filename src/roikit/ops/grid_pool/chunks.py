@@ -7,19 +7,17 @@ from collections import namedtuple
 import numpy as np
 
 from .. import jit
-from .entries import entries, slots_of
+from .entries import entries
 
-# Arrays over the RoIs of a chunk. rows, cols: cells (of cols: slots) [M, bins, capacity]; row_weight, col_weight: the
-# same shape; row_count, col_count: [M, bins]; touched: the columns' cells by slot [M, width + 1]; slots: [M].
-Chunk = namedtuple(
-    "Chunk", "rows row_weight row_count cols col_weight col_count touched slots index"
-)  # fmt: skip
+# Arrays over the RoIs of a chunk. rows, cols: cells [M, bins, capacity]; row_weight, col_weight: the same shape;
+# row_count, col_count: [M, bins].
+Chunk = namedtuple("Chunk", "rows row_weight row_count cols col_weight col_count")
 ROIS = 32  # more make the lists leave the nearest cache
 ROOM = 1 << 15  # entries of a chunk at most: where bins reach over many cells it has fewer RoIs
 
 
 @jit.helper
-def new(h, w, capacity, width, like):
+def new(h, w, capacity, like):
     """An empty chunk; ``like`` is an array of the sums' type."""
     count = max(1, min(ROIS, ROOM // (max(h, w) * capacity)))
     return Chunk(
@@ -29,9 +27,6 @@ def new(h, w, capacity, width, like):
         np.empty((count, w, capacity), np.int64),
         np.empty((count, w, capacity), like.dtype),
         np.empty((count, w), np.int64),
-        np.empty((count, width + 1), np.int64),
-        np.empty(count, np.int64),
-        np.empty((w, capacity), np.int64),
     )
 
 
@@ -48,6 +43,5 @@ def read(
     )  # fmt: skip
     entries(
         rule_x, cols, r, w, samples_x, width, col_taps, col_window,
-        chunk.index, chunk.col_weight[m], chunk.col_count[m],
+        chunk.cols[m], chunk.col_weight[m], chunk.col_count[m],
     )  # fmt: skip
-    chunk.slots[m] = slots_of(w, chunk.index, chunk.col_count[m], chunk.cols[m], chunk.touched[m])

@@ -1,5 +1,6 @@
 """The CPU kernel (Numba) of pooling channels-last maps. Serial over a range of RoIs; ``threads.split`` runs ranges side
-by side. The inner loops run over channels.
+by side. The sums over a bin's rows and columns stay in registers, some vectors of channels at a time, so that nothing
+but the bins is stored.
 
 Lists are read from flat arrays: a slice or a call for each cell would cost as much as the sums.
 """
@@ -9,70 +10,98 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..loops import BLOCK, PAD, add, copy, put, put2, put3, put4, zero
+from ..loops import BLOCK, PAD, zero
 from ..turned import flush, found, upright
+from ..vector import cross, lanes
 from . import chunks
+from .entries import slots_of
+
+MANY, SOME = 64, 16  # channels at a time; of 64 floats the sums fill the registers
+FAR = 8 << 20  # bytes of maps from which cells are best read whole, one after the other, as memory likes it
+SHARED = 4  # bins that read a column, on average, beyond which columns are summed once for all bins of a row
 
 
-@jit.inner
-def _lines(line, pitch, source, base, channels, touched, first, slots, cell, weight, e0, count, stride, n):
-    """line[s · pitch:] = Σ weight · source[base + cell · stride + touched[s] · channels:] for every slot s."""
-    w0, a0 = weight[e0], base + cell[e0] * stride
-    if count == 1:
-        for s in range(slots):
-            u = touched[first + s] * channels
-            put(line, np.uintp(s * pitch), source, np.uintp(a0 + u), w0, n)
-        return
-    w1, a1 = weight[e0 + 1], base + cell[e0 + 1] * stride
-    if count == 2:
-        for s in range(slots):
-            u = touched[first + s] * channels
-            put2(line, np.uintp(s * pitch), source, np.uintp(a0 + u), w0, np.uintp(a1 + u), w1, n)
-        return
-    w2, a2 = weight[e0 + 2], base + cell[e0 + 2] * stride
-    if count == 3:
-        for s in range(slots):
-            u, t = touched[first + s] * channels, np.uintp(s * pitch)
-            put3(line, t, source, np.uintp(a0 + u), w0, np.uintp(a1 + u), w1, np.uintp(a2 + u), w2, n)
-        return
-    w3, a3 = weight[e0 + 3], base + cell[e0 + 3] * stride
-    for s in range(slots):
-        u, t = touched[first + s] * channels, np.uintp(s * pitch)
-        put4(
-            line, t, source, np.uintp(a0 + u), w0, np.uintp(a1 + u), w1, np.uintp(a2 + u), w2, np.uintp(a3 + u), w3, n
-        )  # fmt: skip
-        for e in range(e0 + 4, e0 + count):
-            add(line, t, source, np.uintp(base + cell[e] * stride + u), weight[e], n)
+def _crossing(past_caches):
+    @jit.inner
+    def crossed(
+        target, t0, t_row, step, h, w, source, s, rows, row_weight, row_count, cols, col_weight, col_count,
+        row0, col0, row_capacity, col_capacity, n,
+    ):  # fmt: skip
+        """target[t0 + i · t_row + j · step:] = Σ_e col_weight[e] · (Σ_l row_weight[l] · source[s + rows[l] + cols[e]:])
+        of n channels for every bin (i, j). Bin i's row_count[row0 + i] rows are listed from (row0 + i) · row_capacity,
+        columns alike. All bins of a RoI in one call, whose many arguments take their time."""
+        for i in range(h):
+            f, height = np.uintp((row0 + i) * row_capacity), np.uintp(row_count[row0 + i])
+            for j in range(w):
+                e, width = np.uintp((col0 + j) * col_capacity), np.uintp(col_count[col0 + j])
+                t = t0 + i * t_row + j * step
+                if height == 0 or width == 0:
+                    zero(target, np.uintp(t), np.uintp(n))
+                    continue
+                c = 0
+                while c + MANY <= n:
+                    to, of = np.uintp(t + c), np.uintp(s + c)
+                    cross(
+                        target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width,
+                        MANY, past_caches,
+                    )  # fmt: skip
+                    c += MANY
+                while c + SOME <= n:
+                    to, of = np.uintp(t + c), np.uintp(s + c)
+                    cross(
+                        target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width,
+                        SOME, past_caches,
+                    )  # fmt: skip
+                    c += SOME
+                while c < n:
+                    to, of = np.uintp(t + c), np.uintp(s + c)
+                    cross(target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width, 1, False)
+                    c += 1
+
+    return crossed
 
 
-@jit.inner
-def _bins(target, t0, step, bins, line, pitch, slot, weight, capacity, e0, count, k0, n, scratch):
-    """target[t0 + j · step:] = Σ weight · line[slot · pitch:] for every bin j."""
+def _making(past_caches):
+    summed, crossed = _crossing(False), _crossing(past_caches)
+
+    @jit.inner
+    def made(
+        target, t0, t_row, step, h, w, source, s, rows, row_weight, row_count, cols, col_weight, col_count,
+        m, capacity, n, line, pitch, columns, slots, here, once, one,
+    ):  # fmt: skip
+        """A RoI's bins, the m-th of the lists. Where ``slots`` > 0, its columns are summed over a bin's rows into
+        ``line`` before, and ``cols`` says where in it."""
+        if slots == 0:
+            crossed(
+                target, t0, t_row, step, h, w, source, s, rows, row_weight, row_count, cols, col_weight, col_count,
+                m * h, m * w, capacity, capacity, n,
+            )  # fmt: skip
+            return
+        for i in range(h):
+            summed(
+                line, 0, 0, pitch, 1, slots, source, s, rows, row_weight, row_count, columns, once, one,
+                m * h + i, 0, capacity, 1, n,
+            )  # fmt: skip
+            crossed(
+                target, t0 + i * t_row, 0, step, 1, w, line, 0, here, once, one, cols, col_weight, col_count,
+                0, m * w, 1, capacity, n,
+            )  # fmt: skip
+
+    return made
+
+
+_made, _made_past = _making(False), _making(True)
+
+
+@jit.helper
+def _shared(cell, count, k0, bins, capacity, e0):
+    """Whether a RoI's bins share their columns so that these are better summed once."""
+    first, last, listed = np.int64(1 << 60), np.int64(-1), np.int64(0)
     for j in range(bins):
-        t, e, m = np.uintp(t0 + j * step), e0 + j * capacity, count[k0 + j]
-        if m == 0:
-            zero(target, t, n)
-            continue
-        w0, a0 = weight[e], np.uintp(slot[e] * pitch)
-        if m == 1:
-            put(target, t, line, a0, w0, n)
-            continue
-        w1, a1 = weight[e + 1], np.uintp(slot[e + 1] * pitch)
-        if m == 2:
-            put2(target, t, line, a0, w0, a1, w1, n)
-            continue
-        w2, a2 = weight[e + 2], np.uintp(slot[e + 2] * pitch)
-        if m == 3:
-            put3(target, t, line, a0, w0, a1, w1, a2, w2, n)
-            continue
-        w3, a3 = weight[e + 3], np.uintp(slot[e + 3] * pitch)
-        if m == 4:
-            put4(target, t, line, a0, w0, a1, w1, a2, w2, a3, w3, n)
-            continue
-        put4(scratch, np.uintp(0), line, a0, w0, a1, w1, a2, w2, a3, w3, n)
-        for k in range(e + 4, e + m):
-            add(scratch, np.uintp(0), line, np.uintp(slot[k] * pitch), weight[k], n)
-        copy(target, t, scratch, np.uintp(0), n)
+        listed += count[k0 + j]
+        for e in range(e0 + j * capacity, e0 + j * capacity + count[k0 + j]):
+            first, last = min(first, cell[e]), max(last, cell[e])
+    return listed > SHARED * (last - first + 1) and listed > 0
 
 
 @jit.kernel
@@ -81,52 +110,62 @@ def pool(
     row_taps, row_window, col_taps, col_window, capacity, sums, last, streaming, out,
 ):  # fmt: skip
     """x [B, H, W, C] into out, [R, h, w, C] where ``last``, else [R, C, h, w], for the RoIs order[start:stop].
-    ``sums`` is empty, of the type of the sums; ``streaming``: see ``flush``."""
+    ``sums`` is empty, of the type of the sums; ``streaming``: out is written past the caches, see ``stream``."""
     _, height, width, channels = x.shape
     h, w = (out.shape[1], out.shape[2]) if last else (out.shape[2], out.shape[3])
     source, target = x.reshape(-1), out.reshape(-1)
     block, bins = min(channels, BLOCK), h * w
-    pitch = block if last else block + PAD
-    turned, tile = found(w if last else bins, pitch, sums)
+    pitch = block + PAD
+    turned, tile = found(0 if last else bins, pitch, sums)
     page = np.empty(0 if last else bins * block, sums.dtype)
-    line, scratch = np.empty((width + 1) * block, sums.dtype), np.empty(block, sums.dtype)
-    chunk = chunks.new(h, w, capacity, width, sums)
-    row_cell, row_weight, row_count = chunk.rows.reshape(-1), chunk.row_weight.reshape(-1), chunk.row_count.reshape(-1)
-    col_slot, col_weight, col_count = chunk.cols.reshape(-1), chunk.col_weight.reshape(-1), chunk.col_count.reshape(-1)
-    touched = chunk.touched.reshape(-1)
-    for m0 in range(start, stop, len(chunk.slots)):
-        m1 = min(m0 + len(chunk.slots), stop)
-        for m in range(m0, m1):
+    past_caches = streaming and channels % lanes(sums) == 0  # else vectors of the output are not aligned
+    chunk = chunks.new(h, w, capacity, sums)
+    row, row_weight, row_count = chunk.rows.reshape(-1), chunk.row_weight.reshape(-1), chunk.row_count.reshape(-1)
+    col, col_weight, col_count = chunk.cols.reshape(-1), chunk.col_weight.reshape(-1), chunk.col_count.reshape(-1)
+    far = x.size * x.itemsize > FAR
+    # Where columns are summed once: which these are, of each RoI of a chunk and of one; and lists with one row.
+    touched, slots = np.empty((len(chunk.rows), width + 1), np.int64), np.zeros(len(chunk.rows), np.int64)
+    columns, line = np.empty(width, np.int64), np.empty(width * block, sums.dtype)
+    here, once, one = np.zeros(1, np.int64), np.ones(width, sums.dtype), np.ones(width, np.int64)
+    for m0 in range(start, stop, len(chunk.rows)):
+        m1 = min(m0 + len(chunk.rows), stop)
+        for m in range(m1 - m0):
             chunks.read(
-                chunk, m - m0, order[m], rule_y, rule_x, samples_y, samples_x, rows, cols,
+                chunk, m, order[m0 + m], rule_y, rule_x, samples_y, samples_x, rows, cols,
                 row_taps, row_window, col_taps, col_window, height, width,
             )  # fmt: skip
+            slots[m] = 0
+            if far or _shared(col, col_count, m * w, w, capacity, m * w * capacity):
+                slots[m] = slots_of(w, chunk.cols[m], chunk.col_count[m], chunk.cols[m], touched[m])
+            for i in range(h):  # cells become places in memory
+                for f in range((m * h + i) * capacity, (m * h + i) * capacity + row_count[m * h + i]):
+                    row[f] *= width * channels
+            for j in range(w):
+                for e in range((m * w + j) * capacity, (m * w + j) * capacity + col_count[m * w + j]):
+                    col[e] *= block if slots[m] else channels
         for c0 in range(0, channels, block):
-            n = np.uintp(min(block, channels - c0))
+            n = min(block, channels - c0)
             for m in range(m1 - m0):
                 r = order[m0 + m]
                 image = batch[r] * height * width * channels + c0
-                for i in range(h):
-                    k = m * h + i
-                    e0, k0 = m * w * capacity, m * w
-                    t0 = 0 if last else i * w * pitch
-                    if row_count[k] == 0:
-                        zero(turned, np.uintp(t0), np.uintp(w * pitch))
-                    else:
-                        _lines(
-                            line, block, source, image, channels, touched, m * (width + 1), chunk.slots[m],
-                            row_cell, row_weight, k * capacity, row_count[k], width * channels, n,
-                        )  # fmt: skip
-                        _bins(
-                            turned, t0, pitch, w, line, block,
-                            col_slot, col_weight, capacity, e0, col_count, k0, n, scratch,
-                        )  # fmt: skip
-                    if last and block == channels:
-                        flush(target, (r * h + i) * w * channels, turned, w * channels, streaming)
-                    elif last:
-                        for j in range(w):
-                            t = np.uintp(((r * h + i) * w + j) * channels + c0)
-                            copy(target, t, turned, np.uintp(j * pitch), n)
+                for k in range(slots[m]):
+                    columns[k] = touched[m, k] * channels
+                t = r * bins * channels + c0
+                if last and past_caches:
+                    _made_past(
+                        target, t, w * channels, channels, h, w, source, image, row, row_weight, row_count,
+                        col, col_weight, col_count, m, capacity, n, line, block, columns, slots[m], here, once, one,
+                    )  # fmt: skip
+                elif last:
+                    _made(
+                        target, t, w * channels, channels, h, w, source, image, row, row_weight, row_count,
+                        col, col_weight, col_count, m, capacity, n, line, block, columns, slots[m], here, once, one,
+                    )  # fmt: skip
+                else:
+                    _made(
+                        turned, 0, w * pitch, pitch, h, w, source, image, row, row_weight, row_count,
+                        col, col_weight, col_count, m, capacity, n, line, block, columns, slots[m], here, once, one,
+                    )  # fmt: skip
                 if not last:
                     upright(page, 0, bins, turned, pitch, np.int64(n), tile)
                     flush(target, (r * channels + c0) * bins, page, np.int64(n) * bins, streaming)

@@ -13,6 +13,7 @@ from .. import jit
 from ..turned import found, upright
 from ..vector import blend, fused, lanes, turn, widen
 from . import chunks
+from .entries import slots_of
 
 SPARSE = 3  # where fewer than one in so many of a RoI's columns are read, they are read one by one
 
@@ -87,23 +88,23 @@ def _bins(found, k0, bins, turned, place, weight, capacity, e0, count, j0):
 
 
 @jit.helper
-def _places(chunk, m, width, vector):
+def _places(chunk, m, touched, width, vector):
     """Where a RoI's columns lie in its lines: (the first column, vectors of a line, whether all columns from the first
-    to the last are there). ``chunk.cols`` then counts from the first."""
-    slots = chunk.slots[m]
+    to the last are there, how many are read). ``chunk.cols`` then counts from the first, or those that are read, which
+    ``touched`` lists."""
+    slots = slots_of(chunk.cols.shape[1], chunk.cols[m], chunk.col_count[m], chunk.cols[m], touched)
     if slots == 0:
-        return 0, 0, True
-    touched = chunk.touched[m]
+        return 0, 0, True, 0
     first, last = touched[0], touched[slots - 1]
     vectors = (last - first + vector) // vector
     if vectors * vector > max(vector, SPARSE * slots):
-        return 0, (slots + vector - 1) // vector, False
+        return 0, (slots + vector - 1) // vector, False, slots
     if first + vectors * vector > width:  # read whole vectors inside of the row, where it is as long
         first = max(0, width - vectors * vector)
     for j in range(chunk.cols.shape[1]):
         for e in range(chunk.col_count[m, j]):
             chunk.cols[m, j, e] = touched[chunk.cols[m, j, e]] - first
-    return first, vectors, True
+    return first, vectors, True, slots
 
 
 @jit.kernel
@@ -116,11 +117,12 @@ def pool(
     _, _, h, w = out.shape
     source, target = x.reshape(-1), out.reshape(-1)
     vector, plane, bins = lanes(sums), height * width, h * w
-    chunk = chunks.new(h, w, capacity, width, sums)
+    chunk = chunks.new(h, w, capacity, sums)
     row_cell, row_weight, row_count = chunk.rows.reshape(-1), chunk.row_weight.reshape(-1), chunk.row_count.reshape(-1)
     col_place, col_weight, col_count = chunk.cols.reshape(-1), chunk.col_weight.reshape(-1), chunk.col_count.reshape(-1)
-    touched = chunk.touched.reshape(-1)
-    count = len(chunk.slots)
+    count = len(chunk.rows)
+    touched, slots = np.empty((count, width + 1), np.int64), np.empty(count, np.int64)
+    columns = touched.reshape(-1)
     first, vectors, dense = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.bool_)
     length = (width + 2 * vector) // vector * vector
     line, turned = np.zeros(vector * length, sums.dtype), np.empty(vector * length, sums.dtype)
@@ -133,7 +135,7 @@ def pool(
                 chunk, m, order[m0 + m], rule_y, rule_x, samples_y, samples_x, rows, cols,
                 row_taps, row_window, col_taps, col_window, height, width,
             )  # fmt: skip
-            first[m], vectors[m], dense[m] = _places(chunk, m, width, vector)
+            first[m], vectors[m], dense[m], slots[m] = _places(chunk, m, touched[m], width, vector)
         for c0 in range(0, channels, vector):
             n = min(vector, channels - c0)
             for m in range(m1 - m0):
@@ -153,7 +155,7 @@ def pool(
                         lowest = max(lowest, begin[e])
                     if not dense[m]:
                         _cells(
-                            line, length, source, image, plane, n, chunk.slots[m], touched, m * (width + 1),
+                            line, length, source, image, plane, n, slots[m], columns, m * (width + 1),
                             begin, row_weight, e0, cells,
                         )  # fmt: skip
                     elif image + (n - 1) * plane + lowest + parts * vector <= source.size:
@@ -161,7 +163,7 @@ def pool(
                     else:  # whole vectors would reach beyond the last map
                         some = min(parts * vector, width - u0)
                         _cells(
-                            line, length, source, image, plane, n, some, touched, -1, begin, row_weight, e0, cells
+                            line, length, source, image, plane, n, some, columns, -1, begin, row_weight, e0, cells
                         )  # fmt: skip
                     for part in range(parts):
                         turn(
