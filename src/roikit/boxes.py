@@ -67,10 +67,16 @@ class Rois:
             check_shape(
                 boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image"
             )
-            if checkable(boxes) and not _finite(boxes[:, 0]):  # before it becomes a whole number
-                raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
+            readable = checkable(boxes)
+            if readable and not _finite(boxes):  # before an index becomes a whole number
+                if not _finite(boxes[:, 0]):
+                    raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
+                raise_not_finite(boxes[:, 1:])
             batch = boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
+            if readable:
+                rois._check_index("batch", batch_size)
+                return rois
         elif isinstance(boxes, Sequence):
             if len(boxes) != batch_size:
                 raise ValueError(
@@ -98,20 +104,21 @@ class Rois:
         if not checkable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
             return
         if not _finite(self.boxes):
-            raise_first(
-                ~torch.isfinite(self.boxes).all(1), self.boxes, "has a NaN or infinite coordinate: drop or repair it"
-            )
-        for name, index, size in (("batch", self.batch, batch_size), ("level", self.level, levels)):
-            low, high = _range(index)
-            if low < 0 or high >= size:
-                wrong = (index < 0) | (index >= size)
-                raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
+            raise_not_finite(self.boxes)
+        self._check_index("batch", batch_size)
+        self._check_index("level", levels)
+
+    def _check_index(self, name: str, size: int) -> None:
+        index = getattr(self, name)
+        if not _below(index, size):
+            wrong = (index < 0) | (index >= size)
+            raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
 
     def in_dtype(self, dtype: torch.dtype, device: torch.device) -> Rois:
         """The same RoIs with boxes in ``dtype``, on ``device``."""
         if self.boxes.device != device:
             raise ValueError(f"boxes are on {self.boxes.device} but the features are on {device}: move one of them")
-        return dataclasses.replace(self, boxes=self.boxes.to(dtype))
+        return self if self.boxes.dtype == dtype else dataclasses.replace(self, boxes=self.boxes.to(dtype))
 
     def expand(self, area: float) -> Rois:
         """RoIs of ``area`` times the area about the same centres (LRF Table 2's "2x": each side grows by √2)."""
@@ -192,13 +199,13 @@ def _finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values).all())
 
 
-def _range(index: Tensor) -> tuple[int, int]:
-    """The smallest and the largest number of an index that is not empty."""
+def _below(index: Tensor, size: int) -> bool:
+    """Whether 0 ≤ index < size everywhere."""
     if index.device.type == "cpu":
-        numbers = index.numpy()
-        return int(numbers.min()), int(numbers.max())
+        # As unsigned numbers negative ones are too large: one pass finds both.
+        return not len(index) or int(index.numpy().view(np.uint64).max()) < size
     low, high = torch.aminmax(index)
-    return int(low), int(high)
+    return 0 <= int(low) and int(high) < size
 
 
 def assign_levels(
@@ -240,6 +247,10 @@ def check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1
         raise ValueError(f"{name} must be a Tensor[R, {columns}] with {meaning}, but its shape is {list(boxes.shape)}")
     if not boxes.dtype.is_floating_point:
         raise ValueError(f"{name} must be floating point, but it is {boxes.dtype}: convert it with .float()")
+
+
+def raise_not_finite(boxes: Tensor) -> None:
+    raise_first(~torch.isfinite(boxes).all(1), boxes, "has a NaN or infinite coordinate: drop or repair it")
 
 
 def raise_first(wrong: Tensor, values: Tensor, what: str) -> None:

@@ -38,20 +38,21 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """
     kind = np.dtype(NUMPY[dtype])
     size = math.prod(shape) * kind.itemsize
+    if size < LARGE:
+        return torch.empty(tuple(shape), dtype=dtype, device="cpu")  # aligned so, too
     room = _room(size + ALIGNED)
     start = -room.ctypes.data % ALIGNED
     array = room[start : start + size].view(kind).reshape(tuple(shape))
-    if room.nbytes >= LARGE:  # torch holds the array for as long as anything reads its memory
-        weakref.finalize(array, _give_back, room).atexit = False
+    # torch holds the array for as long as anything reads its memory.
+    weakref.finalize(array, _give_back, room).atexit = False
     found = torch.from_numpy(array)
     return found.view(dtype) if dtype in BITS else found
 
 
 def _room(size: int) -> np.ndarray:
-    if size >= LARGE:
-        for key, room in list(_freed.items()):
-            if size <= room.nbytes <= size + size // 2 and _freed.pop(key, None) is not None:
-                return room
+    for key, room in list(_freed.items()):
+        if size <= room.nbytes <= size + size // 2 and _freed.pop(key, None) is not None:
+            return room
     return np.empty(size, np.uint8)
 
 

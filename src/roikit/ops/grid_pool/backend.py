@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -56,41 +57,41 @@ class Geometry:
 
     def arguments(self, sizes: Sequence[int]) -> tuple:
         """The part of the kernels' arguments that says the taps, for one map of (H, W) = ``sizes``."""
-        # Imported here: Numba is not needed, and not loaded, where the reference runs.
-        from ..rules.kernels import capacity
-        from .entries import TAPS
-
         if self.taps is not None:
             tail = tuple(np.ascontiguousarray(t.detach().numpy()) for t in self.taps)
-            none = np.empty((0, 2), tail[0].dtype)
-            return (TAPS, TAPS, 0, 0, none, none, *tail, max(sizes) + 2)
+            none, taps = np.empty((0, 2), tail[0].dtype), _numba().TAPS
+            return (taps, taps, 0, 0, none, none, *tail, max(sizes) + 2)
         assert self.axes is not None
         rows, cols = (np.ascontiguousarray(a.detach().numpy()) for a in self.axes)
         none, no_window = np.empty((0, 0, 0), rows.dtype), np.empty((0, 0, 0), np.int32)
-        room = max(capacity(*which, max(sizes)) for which in zip(self.rules, self.samples, strict=True))
+        room = max(_numba().capacity(*which, max(sizes)) for which in zip(self.rules, self.samples, strict=True))
         return (*self.rules, *self.samples, rows, cols, none, no_window, none, no_window, room)
 
 
-def _cpu(device: torch.device) -> tuple[ModuleType, ModuleType, ModuleType] | None:
-    """Numba's modules where Numba runs, else None: the reference."""
-    if backend.choose(device) != "numba":
-        return None
+@functools.cache
+def _numba() -> SimpleNamespace:
+    """The modules that need Numba, which is not loaded where the reference runs."""
     from .. import layout, threads
-    from . import cpu_gradients
+    from ..rules.kernels import capacity
+    from . import cpu_gradients, cpu_last, cpu_planes
+    from .entries import TAPS
 
-    return cpu_gradients, layout, threads
+    return SimpleNamespace(
+        gradients=cpu_gradients, last=cpu_last, planes=cpu_planes, layout=layout, threads=threads,
+        capacity=capacity, TAPS=TAPS,
+    )  # fmt: skip
 
 
 def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
     dtype = maps[0].dtype
     channels = maps[0].shape[1]
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
-    if backend.choose(maps[0].device) == "triton":
+    chosen = backend.choose(maps[0].device)
+    if chosen == "triton":
         from . import cuda
 
         return cuda.pool(maps, geometry)
-    kernels = _cpu(maps[0].device) if channels else None
-    if kernels is None:
+    if chosen == "reference" or not channels:
         rows, cols = (t.to(sum_dtype(dtype)) for t in geometry.explicit([x.shape[2:] for x in maps]))
         wide = [x.to(sum_dtype(dtype)) for x in maps]
         pooled = reference.pool(wide, geometry.batch, geometry.level, rows, cols).to(dtype)
@@ -101,9 +102,8 @@ def pool(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
 
 
 def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
-    from .. import layout, threads
-    from . import cpu_last, cpu_planes
-
+    kernels = _numba()
+    layout, split = kernels.layout, kernels.threads.split
     (h, w), channels, count = geometry.bins, maps[0].shape[1], geometry.batch.shape[0]
     last = is_channels_last(maps[0])
     dtype = maps[0].dtype
@@ -115,29 +115,28 @@ def _pool_numba(maps: Sequence[Tensor], geometry: Geometry) -> Tensor:
             continue
         arguments = geometry.arguments(x.shape[2:])
         if not last and len(order) * visiting.TURNING < x.shape[0] * x.shape[2] * x.shape[3]:
-            threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), batch, *arguments, sums, into, grain=2)
+            split(kernels.planes.pool, len(order), order, layout.numbers(x), batch, *arguments, sums, into, grain=2)
         else:
             source = layout.last_numbers(x)
-            threads.split(
-                cpu_last.pool, len(order), order, source, batch, *arguments, sums, last, streaming, into, grain=2
-            )
+            split(kernels.last.pool, len(order), order, source, batch, *arguments, sums, last, streaming, into, grain=2)
     return out.permute(0, 3, 1, 2) if last else out
 
 
 def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
     dtype = grad.dtype
     indices.check(geometry.batch, geometry.level, shapes[0][0], len(shapes))
-    if backend.choose(grad.device) == "triton":
+    chosen = backend.choose(grad.device)
+    if chosen == "triton":
         from . import cuda
 
         return cuda.spread(grad, geometry, shapes, last)
-    kernels = _cpu(grad.device) if grad.shape[1] else None
-    if kernels is None:
+    if chosen == "reference" or not grad.shape[1]:
         rows, cols = (t.to(sum_dtype(dtype)) for t in geometry.explicit([s[2:] for s in shapes]))
         found = reference.spread(grad.to(sum_dtype(dtype)), geometry.batch, geometry.level, rows, cols, shapes)
         form = torch.channels_last if last else torch.contiguous_format
         return [m.to(dtype).contiguous(memory_format=form) for m in found]
-    cpu, layout, threads = kernels
+    kernels = _numba()
+    layout, split = kernels.layout, kernels.threads.split
     grad_last = is_channels_last(grad)
     source = layout.last_numbers(grad) if grad_last else layout.numbers(grad)
     batch, sums = geometry.batch.numpy(), np.empty(0, memory.NUMPY[sum_dtype(dtype)])
@@ -145,11 +144,11 @@ def spread(grad: Tensor, geometry: Geometry, shapes: Sequence[Sequence[int]], la
     for (images, channels, height, width), order in zip(shapes, geometry.visits(len(shapes)), strict=True):
         shape = (images, height, width, channels) if last else (images, channels, height, width)
         out = memory.empty(shape, dtype)
-        block = min(channels, cpu.SPREAD_BLOCK)
+        block = min(channels, kernels.gradients.SPREAD_BLOCK)
         pairs = images * -(-channels // block)
         arguments = geometry.arguments((height, width))
         given = (order, source, batch, *arguments, block, sums, grad_last, last, layout.numbers(out))
-        threads.split(cpu.spread, pairs, *given)
+        split(kernels.gradients.spread, pairs, *given)
         maps.append(out.permute(0, 3, 1, 2) if last else out)
     return maps
 
@@ -164,17 +163,18 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
     window, other, other_window = (row_window, cols, col_window) if axis == 0 else (col_window, rows, row_window)
     wide = sum_dtype(maps[0].dtype)
     indices.check(geometry.batch, geometry.level, maps[0].shape[0], len(maps))
-    if backend.choose(grad.device) == "triton":
+    chosen = backend.choose(grad.device)
+    if chosen == "triton":
         from . import cuda
 
         return cuda.grad_taps(maps, grad, geometry, axis, width)
-    kernels = _cpu(grad.device) if grad.shape[1] else None
-    if kernels is None:
+    if chosen == "reference" or not grad.shape[1]:
         found = reference.grad_rows if axis == 0 else reference.grad_cols
         taps = reference.windowed(other, other_window).to(wide)
         known = (window, taps) if axis == 0 else (taps, window)
         return found([x.to(wide) for x in maps], grad.to(wide), geometry.batch, geometry.level, *known, width)
-    cpu, layout, threads = kernels
+    kernels = _numba()
+    layout, split = kernels.layout, kernels.threads.split
     out = torch.zeros((grad.shape[0], window.shape[1], width), dtype=wide)
     order = (0, 2, 3, 1) if axis == 0 else (0, 3, 2, 1)
     upstream = grad.detach().to(wide).permute(order).contiguous().numpy()
@@ -186,8 +186,8 @@ def grad_taps(maps: Sequence[Tensor], grad: Tensor, geometry: Geometry, axis: in
         strides = (across * channels, channels) if axis == 0 else (channels, across * channels)
         cells, limit = (across, height) if axis == 0 else (height, across)
         here = np.clip(main, 0, limit)  # taps made for several levels are as wide as the widest map
-        threads.split(
-            cpu.grad_main, grad.shape[0], source, *strides, cells, upstream, batch, level, at_level,
+        split(
+            kernels.gradients.grad_main, grad.shape[0], source, *strides, cells, upstream, batch, level, at_level,
             here, *arrays, cells + 2, out.numpy(), grain=2,
         )  # fmt: skip
     return out

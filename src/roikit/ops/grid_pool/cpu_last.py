@@ -61,9 +61,10 @@ def _crossing(past_caches):
     return crossed
 
 
-def _making(past_caches):
-    summed, crossed = _crossing(False), _crossing(past_caches)
+_crossed, _crossed_past = _crossing(False), _crossing(True)
 
+
+def _making(crossed):
     @jit.inner
     def made(
         target, t0, t_row, step, h, w, source, s, rows, row_weight, row_count, cols, col_weight, col_count,
@@ -78,7 +79,7 @@ def _making(past_caches):
             )  # fmt: skip
             return
         for i in range(h):
-            summed(
+            _crossed(
                 line, 0, 0, pitch, 1, slots, source, s, rows, row_weight, row_count, columns, once, one,
                 m * h + i, 0, capacity, 1, n,
             )  # fmt: skip
@@ -90,7 +91,7 @@ def _making(past_caches):
     return made
 
 
-_made, _made_past = _making(False), _making(True)
+_made, _made_past = _making(_crossed), _making(_crossed_past)
 
 
 @jit.helper
