@@ -115,6 +115,12 @@ def map_of(maps, sizes, batch, level, r, images):
 
 
 @triton.jit
+def everywhere(condition, like):
+    """A scalar condition as a block: one that is spread is a number in Triton 3.9's interpreter, and masks nothing."""
+    return tl.broadcast_to(condition.to(tl.int32), like.shape) != 0
+
+
+@triton.jit
 def piece_of(sizes, images, piece, CELLS: tl.constexpr):
     """(level, image, row, first column, height, width) of CELLS cells of a map's row; pieces count through all
     maps."""

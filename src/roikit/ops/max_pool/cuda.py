@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import gpu, indices, sorted_sums
-from ..gpu import map_of, strides
+from ..gpu import everywhere, map_of, strides
 from ..maps import cells_of, is_channels_last
 
 BLOCK = 1024  # values of a program that gathers or scatters
@@ -37,7 +37,7 @@ def _select(
     i, j = k // w, k % w
     v0, v1 = tl.load(row_window + (r * h + i) * 2, here, 0), tl.load(row_window + (r * h + i) * 2 + 1, here, 0)
     u0, u1 = tl.load(col_window + (r * w + j) * 2, here, 0), tl.load(col_window + (r * w + j) * 2 + 1, here, 0)
-    no_number = (v0 < 0) | (tl.broadcast_to(known, v0.shape) == 0)
+    no_number = (v0 < 0) | (everywhere(known, v0) == 0)
     u0 = tl.maximum(u0, 0)
     down, across = tl.minimum(v1, height) - v0, tl.minimum(u1, width) - u0
     some = here & (no_number == 0) & (down > 0) & (across > 0)
@@ -73,6 +73,7 @@ def _gather(maps, sizes, images, batch, level, index, out, channels, bins, LAST:
     x += image * step_b
     here = n < channels * bins
     cell = tl.load(index + r * channels * bins + n, here, -1)
+    known = everywhere(known, cell)
     chose = (cell >= 0) & (cell < height * width) & known
     source = x + (n // bins).to(tl.int64) * step_c + cell.to(tl.int64) * step_u
     value = tl.where(chose, tl.load(source, chose & here, 0.0), tl.where((cell == -1) & known, 0.0, float("nan")))
@@ -90,7 +91,8 @@ def _scatter(maps, sizes, images, batch, level, index, grad, channels, bins, BLO
     cell = tl.load(index + r * channels * bins + n, here, -1)
     g = tl.load(grad + r * channels * bins + n, here, 0.0).to(x.dtype.element_ty)
     to = x + (n // bins).to(tl.int64) * step_c + cell.to(tl.int64) * step_u
-    tl.atomic_add(to, g, here & known & (cell >= 0) & (cell < height * width), sem="relaxed")
+    chose = (cell >= 0) & (cell < height * width) & everywhere(known, cell)
+    tl.atomic_add(to, g, here & chose, sem="relaxed")
 
 
 def select(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...boxes import of_level
 from .. import gpu, indices, sorted_sums
-from ..gpu import map_of, strides
+from ..gpu import everywhere, map_of, strides
 from ..maps import is_channels_last
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _pool(
     step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
     x += image * step_b
     of_channel, there = _over_channels(c.to(tl.int64) * step_c, LAST), _over_channels(c < channels, LAST)
-    here = (k < bins) & known
+    here = (k < bins) & everywhere(known, k)
     kind: tl.constexpr = rows.dtype.element_ty
     total = tl.zeros([BINS, CHANNELS] if LAST else [CHANNELS, BINS], kind)
     for p in range(samples):
@@ -132,7 +132,7 @@ def _spread(
     step_b, step_v, step_u, step_c = strides(height, width, channels, LAST)
     x += image * step_b
     of_channel, there = _over_channels(c.to(tl.int64) * step_c, LAST), _over_channels(c < channels, LAST)
-    here = (k < bins) & known
+    here = (k < bins) & everywhere(known, k)
     kind: tl.constexpr = rows.dtype.element_ty
     source = grad + r * step_r + _over_bins(k * step_k, LAST) + _over_channels(c * step_gc, LAST)
     g = tl.load(source, _over_bins(here, LAST) & there, 0.0).to(kind)
@@ -165,7 +165,8 @@ def _grad_taps(
     at = r * bins * samples + s
     kind: tl.constexpr = other.dtype.element_ty
     v, u = tl.load(low + 2 * at, here, 0), tl.load(low + 2 * at + 1, here, 0)
-    w, w2 = tl.load(other + 2 * at, here & known, 0.0), tl.load(other + 2 * at + 1, here & known, 0.0)
+    read = here & everywhere(known, s)
+    w, w2 = tl.load(other + 2 * at, read, 0.0), tl.load(other + 2 * at + 1, read, 0.0)
     cell00, w00 = _cell(v, u, w, height, width, step_v, step_u)
     cell11, w11 = _cell(v + 1, u + 1, w2, height, width, step_v, step_u)
     # The other axis' low and high cell: of the low row (or column), then of the high one.
@@ -182,7 +183,7 @@ def _grad_taps(
         c = c0 + tl.arange(0, CHANNELS)
         of_channel, there = _over_channels(c.to(tl.int64) * step_c, LAST), _over_channels(c < channels, LAST)
         source = grad + r * step_r + of_bin + _over_channels(c * step_gc, LAST)
-        g = tl.load(source, _over_bins(here & known, LAST) & there, 0.0).to(kind)
+        g = tl.load(source, _over_bins(read, LAST) & there, 0.0).to(kind)
         found = _read(x, cell00, w00, of_channel, there, LAST) * _over_bins(w00, LAST)
         found = tl.fma(_read(x, cell01, w01, of_channel, there, LAST), _over_bins(w01, LAST), found)
         total = tl.fma(g, found, total)
