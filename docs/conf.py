@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import roikit  # noqa: E402
+import roikit  # noqa: E402  (after what this file sets first)
 
 project = "roikit"
 author = "the roikit authors"

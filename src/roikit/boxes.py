@@ -74,8 +74,8 @@ class Rois:
                 raise_not_finite(boxes[:, 1:])
             batch = boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
-            if readable:
-                rois._check_index("batch", batch_size)
+            if readable:  # the rest is known by now
+                check_index("batch", batch, batch_size)
                 return rois
         elif isinstance(boxes, Sequence):
             if len(boxes) != batch_size:
@@ -105,14 +105,8 @@ class Rois:
             return
         if not _finite(self.boxes):
             raise_not_finite(self.boxes)
-        self._check_index("batch", batch_size)
-        self._check_index("level", levels)
-
-    def _check_index(self, name: str, size: int) -> None:
-        index = getattr(self, name)
-        if not _below(index, size):
-            wrong = (index < 0) | (index >= size)
-            raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
+        check_index("batch", self.batch, batch_size)
+        check_index("level", self.level, levels)
 
     def in_dtype(self, dtype: torch.dtype, device: torch.device) -> Rois:
         """The same RoIs with boxes in ``dtype``, on ``device``."""
@@ -200,10 +194,10 @@ def _finite(values: Tensor) -> bool:
 
 
 def _below(index: Tensor, size: int) -> bool:
-    """Whether 0 ≤ index < size everywhere."""
+    """Whether 0 ≤ index < size everywhere, for an index that is not empty."""
     if index.device.type == "cpu":
         # As unsigned numbers negative ones are too large: one pass finds both.
-        return not len(index) or int(index.numpy().view(np.uint64).max()) < size
+        return int(index.numpy().view(np.uint64).max()) < size
     low, high = torch.aminmax(index)
     return 0 <= int(low) and int(high) < size
 
@@ -247,6 +241,13 @@ def check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1
         raise ValueError(f"{name} must be a Tensor[R, {columns}] with {meaning}, but its shape is {list(boxes.shape)}")
     if not boxes.dtype.is_floating_point:
         raise ValueError(f"{name} must be floating point, but it is {boxes.dtype}: convert it with .float()")
+
+
+def check_index(name: str, index: Tensor, size: int) -> None:
+    """Refuse an index of an image ("batch") or level that is not there, naming the first such RoI; reads it."""
+    if len(index) and not _below(index, size):
+        wrong = (index < 0) | (index >= size)
+        raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
 
 
 def raise_not_finite(boxes: Tensor) -> None:

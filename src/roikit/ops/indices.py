@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
 from torch import Tensor
+
+from ..boxes import check_index
 
 
 def readable(values: Tensor) -> bool:
@@ -25,14 +26,8 @@ def check(batch: Tensor, level: Tensor, images: int, levels: int) -> None:
     """
     if not readable(batch):
         return
-    for name, index, size in (("batch", batch, images), ("level", level, levels)):
-        values = (index if index.device.type == "cpu" else index.cpu()).numpy()
-        # As unsigned numbers negative ones are too large: one pass finds both.
-        if values.size and values.view(np.uint64).max() >= size:
-            first = int((values.view(np.uint64) >= size).argmax())
-            raise ValueError(
-                f"RoI {first}: {values[first]} is its {name} index, but the features have {size} (0 to {size - 1})"
-            )
+    check_index("batch", batch, images)
+    check_index("level", level, levels)
 
 
 def known(batch: Tensor, level: Tensor, images: int, levels: int) -> Tensor:

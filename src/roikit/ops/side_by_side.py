@@ -25,7 +25,7 @@ _owner: tuple[int, int] = (0, 0)
 
 def _executor(threads: int) -> ThreadPoolExecutor:
     """The pool of this process, whose threads run torch's operators on one thread each."""
-    global _pool, _owner  # noqa: PLW0603
+    global _pool, _owner  # noqa: PLW0603  (one for each process)
     with _lock:
         if _pool is None or _owner != (os.getpid(), threads):
             ready = threading.Barrier(threads + 1)

@@ -26,6 +26,7 @@ def intrinsic_of_constants(function: Callable[..., Any]) -> Callable[..., Any]:
     return _intrinsic(prefer_literal=True)(function)
 
 
+VECTORS = 4  # of channels that are summed at a time: their sums fill AVX2's registers
 BYTES = 64  # of a vector: AVX-512's; where registers are narrower LLVM takes several
 
 
@@ -145,46 +146,56 @@ def blend(typingctx, target, t, source, places, weights):
 def cross(typingctx, target, t, source, s, rows, row_weights, k, height, cols, col_weights, e, width, channels, past):
     """target[t + i] = Σ_j col_weights[e + j] · (Σ_l row_weights[k + l] · source[s + rows[k + l] + cols[e + j] + i]) for
     l < height, j < width and i < channels, both sums in registers and rounded as two ``blend``s would; there is at
-    least one row and one column. Constants: how many ``channels``, and whether they are written ``past`` the caches."""
-    count, streamed = channels.literal_value, past.literal_value
-    size = min(count, BYTES * 8 // row_weights.dtype.bitwidth)
-    starts = range(0, count, size)
+    least one row and one column. ``past``, a constant: vectors are written past the caches, see ``stream``."""
+    lanes_, streamed = BYTES * 8 // row_weights.dtype.bitwidth, past.literal_value
 
     def code(context, builder, signature, args):
         to_type, _, from_type, _, rows_type, weights_type, _, _, cols_type, *_ = signature.args
-        to, t, of, s, rows, row_weights, k, height, cols, col_weights, e, width, _, _ = args
-        # A sum that begins with -0 is its first product, signs of zeros included.
-        nothing = ir.Constant(ir.VectorType(context.get_value_type(weights_type.dtype), size), [-0.0] * size)
-        totals, inner = ([cgutils.alloca_once(builder, nothing.type) for _ in starts] for _ in range(2))
+        to, t, of, s, rows, row_weights, k, height, cols, col_weights, e, width, channels, _ = args
 
-        def weighed(array, at):
+        def weighed(array, at, size):
             return _splat(builder, _item(context, builder, weights_type, array, at), size)
 
-        for total in totals:
-            builder.store(nothing, total)
-        with _counting(builder, e, width) as j:
-            column = builder.add(s, _item(context, builder, cols_type, cols, j))
-            for one in inner:
-                builder.store(nothing, one)
-            with _counting(builder, k, height) as i:
-                place = builder.add(column, _item(context, builder, rows_type, rows, i))
-                weight = weighed(row_weights, i)
-                for c, one in zip(starts, inner, strict=True):
-                    row = _load(context, builder, from_type, of, builder.add(place, ir.Constant(t.type, c)), size)
-                    row = _widened(builder, row, from_type.dtype, size)
-                    builder.store(_fused(builder, weight, row, builder.load(one)), one)
-            weight = weighed(col_weights, j)
-            for one, total in zip(inner, totals, strict=True):
-                builder.store(_fused(builder, weight, builder.load(one), builder.load(total)), total)
-        for c, total in zip(starts, totals, strict=True):
-            row = _narrowed(builder, builder.load(total), to_type.dtype, size)
-            stored = _store(context, builder, to_type, to, builder.add(t, ir.Constant(t.type, c)), size, row)
-            if streamed:
-                _past_caches(builder, stored, size, to_type)
+        def summed(done, size, starts):
+            """``starts`` says where each vector of ``size`` channels begins, from ``done`` on."""
+            # A sum that begins with -0 is its first product, signs of zeros included.
+            nothing = ir.Constant(ir.VectorType(context.get_value_type(weights_type.dtype), size), [-0.0] * size)
+            totals, inner = ([cgutils.alloca_once(builder, nothing.type) for _ in starts] for _ in range(2))
+            begin = builder.add(s, done)
+            for total in totals:
+                builder.store(nothing, total)
+            with _counting(builder, e, width) as j:
+                column = builder.add(begin, _item(context, builder, cols_type, cols, j))
+                for one in inner:
+                    builder.store(nothing, one)
+                with _counting(builder, k, height) as i:
+                    place = builder.add(column, _item(context, builder, rows_type, rows, i))
+                    weight = weighed(row_weights, i, size)
+                    for c, one in zip(starts, inner, strict=True):
+                        row = _load(context, builder, from_type, of, builder.add(place, ir.Constant(t.type, c)), size)
+                        row = _widened(builder, row, from_type.dtype, size)
+                        builder.store(_fused(builder, weight, row, builder.load(one)), one)
+                weight = weighed(col_weights, j, size)
+                for one, total in zip(inner, totals, strict=True):
+                    builder.store(_fused(builder, weight, builder.load(one), builder.load(total)), total)
+            for c, total in zip(starts, totals, strict=True):
+                row = _narrowed(builder, builder.load(total), to_type.dtype, size)
+                here = builder.add(builder.add(t, done), ir.Constant(t.type, c))
+                stored = _store(context, builder, to_type, to, here, size, row)
+                if streamed:
+                    _past_caches(builder, stored, size, to_type)
+
+        done = ir.Constant(t.type, 0)
+        for vectors, size in ((VECTORS, lanes_), (1, lanes_), (1, 1)):
+            step = ir.Constant(t.type, vectors * size)
+            pieces = builder.udiv(builder.sub(channels, done), step)
+            with cgutils.for_range(builder, pieces) as loop:
+                summed(builder.add(done, builder.mul(loop.index, step)), size, range(0, vectors * size, size))
+            done = builder.add(done, builder.mul(pieces, step))
         return context.get_dummy_value()
 
     at = types.uintp
-    arguments = (target, at, source, at, rows, row_weights, at, at, cols, col_weights, at, at, channels, past)
+    arguments = (target, at, source, at, rows, row_weights, at, at, cols, col_weights, at, at, at, past)
     return types.void(*arguments), code
 
 

@@ -16,7 +16,6 @@ from ..vector import cross, lanes
 from . import chunks
 from .entries import slots_of
 
-MANY, SOME = 64, 16  # channels at a time; of 64 floats the sums fill the registers
 FAR = 8 << 20  # bytes of maps from which cells are best read whole, one after the other, as memory likes it
 SHARED = 4  # bins that read a column, on average, beyond which columns are summed once for all bins of a row
 
@@ -38,25 +37,10 @@ def _crossing(past_caches):
                 if height == 0 or width == 0:
                     zero(target, np.uintp(t), np.uintp(n))
                     continue
-                c = 0
-                while c + MANY <= n:
-                    to, of = np.uintp(t + c), np.uintp(s + c)
-                    cross(
-                        target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width,
-                        MANY, past_caches,
-                    )  # fmt: skip
-                    c += MANY
-                while c + SOME <= n:
-                    to, of = np.uintp(t + c), np.uintp(s + c)
-                    cross(
-                        target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width,
-                        SOME, past_caches,
-                    )  # fmt: skip
-                    c += SOME
-                while c < n:
-                    to, of = np.uintp(t + c), np.uintp(s + c)
-                    cross(target, to, source, of, rows, row_weight, f, height, cols, col_weight, e, width, 1, False)
-                    c += 1
+                cross(
+                    target, np.uintp(t), source, np.uintp(s), rows, row_weight, f, height,
+                    cols, col_weight, e, width, np.uintp(n), past_caches,
+                )  # fmt: skip
 
     return crossed
 
