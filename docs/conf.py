@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import roikit
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-
-import roikit  # noqa: E402  (after what this file sets first)
 
 project = "roikit"
 author = "the roikit authors"

@@ -116,7 +116,7 @@ class RegionExtractor(nn.Module, ABC):
             raise ValueError(
                 f"{len(maps)} feature maps in a list need a list of as many spatial_scales, not {spatial_scale!r}"
             )
-        scales: Sequence[Scale] = [spatial_scale] if alone else list(spatial_scale)  # type: ignore[arg-type]  # a list: see above
+        scales: Sequence[Scale] = [spatial_scale] if alone else list(spatial_scale)  # type: ignore[list-item,arg-type]  # as checked above
         if len(scales) != len(maps):
             raise ValueError(f"{len(maps)} feature maps need as many spatial_scales, but there are {len(scales)}")
         if len(maps) > 1 and not isinstance(boxes, Rois):

@@ -136,4 +136,4 @@ def rotated_points(
 
 def _listed(features: Maps, spatial_scale: Scale | Sequence[Scale]) -> Sequence[Scale]:
     """The spatial_scale of each map."""
-    return [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore[return-value]  # of a list a list
+    return [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore[list-item,return-value]  # one of a map, several of a list
