@@ -1,4 +1,4 @@
-"""What every test shares: quiet OpenMP threads, and fresh random numbers whose seed a failing test prints."""
+"""What every test shares: quiet OpenMP threads, one core for each worker, and random numbers whose seed is known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import pathlib
 
 # Before torch is imported: its OpenMP threads otherwise spin after every operator and take the core from a kernel.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the processes that a test starts
 
 import secrets
 
@@ -15,14 +17,23 @@ import pytest
 import torch
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
+SEED = os.environ.get("ROIKIT_SEED") or "0"
 
 
 @pytest.fixture
 def rng() -> torch.Generator:
-    """A generator with a fresh seed; ``ROIKIT_SEED=… pytest …`` repeats a failure."""
-    seed = int(os.environ.get("ROIKIT_SEED") or secrets.randbits(31))
+    """A generator with the seed ``ROIKIT_SEED``, 0 by default; "random" is a new one for each test."""
+    seed = secrets.randbits(31) if SEED == "random" else int(SEED)
     print(f"ROIKIT_SEED={seed} repeats this run")  # pytest shows it only when the test fails
     return torch.Generator().manual_seed(seed)
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """A worker for each core; none where files or tests are named, which end sooner than workers start."""
+    named = [argument.split("::")[0] for argument in config.args]
+    if named and all(argument.endswith(".py") for argument in named):
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture
@@ -54,9 +65,12 @@ def poisoned(monkeypatch):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave files marked ``own_process`` to ``test_own_processes.py``, unless they are asked for by name."""
+    """In the order that ends soonest; files marked ``own_process`` are left to ``test_own_processes.py``, unless they
+    are asked for by name."""
     if os.environ.get("ROIKIT_OWN_PROCESS"):
         return
+    # What starts processes takes longest: first, on one worker, while the others compile kernels.
+    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, "laws" not in item.path.parts))
     named = {pathlib.Path(argument.split("::")[0]).resolve() for argument in config.args}
     apart = [item for item in items if item.get_closest_marker("own_process") and item.path.resolve() not in named]
     if apart:

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
 import roikit
 from roikit.detection.pooling import groups_of
@@ -95,10 +96,17 @@ def assert_trains(model):
     return losses
 
 
-@pytest.mark.parametrize("kind", EXTRACTORS)
+# One without layers, one with, one that takes sizes of images, one with masks for parts: the others with -m slow.
+SOME = (roikit.RoIAlign, roikit.DeformRoIPool, roikit.LearnedRegionFeatures, roikit.SemanticRoIAlign, roikit.PSRoIAlign)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in SOME else pytest.mark.slow) for kind in EXTRACTORS]
+)
 def test_every_extractor_trains_in_mask_rcnn(kind):
     """Where it gives the grids that the heads were built for; the class says how, the model says the channels."""
     model = build(MaskRCNN)
+    model.roi_heads.box_head, model.roi_heads.box_predictor = TwoMLPHead(256 * 7 * 7, 16), FastRCNNPredictor(16, 3)
     parts = {"masks": 14 * 14} if takes(kind, "masks") else {"output_size": 14}
     if not takes(kind, *parts):
         with pytest.raises(ValueError, match="box head was built for 7×7 parts"):

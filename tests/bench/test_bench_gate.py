@@ -20,7 +20,7 @@ def test_kernels_pass(operation, small):
     assert gate.check(small(operation, OPERATIONS[operation].pyramids[-1])) is None
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [pytest.param(d, marks=[pytest.mark.slow] if d == "float16" else []) for d in DTYPES])
 def test_every_type_passes(dtype, small):
     assert gate.check(small(dtype=dtype)) is None
 

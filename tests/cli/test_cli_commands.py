@@ -218,7 +218,7 @@ def test_numbered_run_folders(call, coco, tmp_path, monkeypatch):
         assert (tmp_path / "runs" / f"coco-{number}" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ctrl_c(coco, tmp_path, workers):
     run = tmp_path / "run"
     flags = ["--optim.steps=100000", "--save_every=5", f"--data.workers={workers}", f"--out={run}"]

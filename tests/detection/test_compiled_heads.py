@@ -85,6 +85,7 @@ def test_other_numbers_of_proposals_and_sizes_of_images(tiny, rng):
             agree(module, function, scene(module, rng, counts, height, width), 1e-5)
 
 
+@pytest.mark.slow  # law 7 compiles single extractors with it
 def test_inductor(tiny, rng):
     module = BoxHead(tiny(neck="fpn", extractor=roikit.RoIAlign))
     function = torch.compile(module, fullgraph=True, backend="inductor")

@@ -179,12 +179,12 @@ def test_the_cache_goes_where_it_is_told(tmp_path):
 
 
 TWO_KERNELS = """
-import torch, roikit
+import torch
 from roikit.ops import jit
 jit.PATIENCE = 0.0
-x, boxes = torch.rand(1, 2, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 5.0, 5.0]])
-roikit.ops.roi_align(x, boxes, 2)
-roikit.ops.roi_pool(x, boxes, 2)
+from roikit.ops import layout
+for dtype in (torch.float32, torch.float64):  # a kernel is compiled for each
+    layout.channels_last(torch.rand(1, 2, 3, 4, dtype=dtype))
 """
 
 
@@ -192,6 +192,44 @@ def test_a_line_says_why_a_first_call_takes_long(tmp_path):
     done = fresh(TWO_KERNELS, ROIKIT_CACHE=str(tmp_path))
     assert done.returncode == 0 and done.stdout == "", done.stderr
     assert done.stderr.count("compiling its CPU kernels") == 1 and str(tmp_path) in done.stderr
+
+
+COUNTED = """
+import torch
+from roikit.ops import layout
+layout.channels_last(torch.rand(1, 2, 3, 4))
+print(sum(layout._to_last.stats.cache_misses.values()))
+"""
+
+
+def test_of_two_processes_one_compiles(tmp_path):
+    """The other waits, and reads what was kept."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ROIKIT", "NUMBA", "XDG"))}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", COUNTED],
+            env={**kept, "ROIKIT_CACHE": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert sorted(out.strip() for out, _ in said) == ["0", "1"], said
+
+
+def test_a_kernel_is_kept_by_what_it_is_made_of():
+    """Its file, helpers in other files, every rule; nothing else: a docstring elsewhere costs no compilation."""
+    from roikit.ops import jit, rules
+
+    names = {path.relative_to(jit._OPS).as_posix() for path in jit.sources()}
+    assert {"grid_pool/cpu_last.py", "vector.py", "loops.py", "rules/common.py", "jit.py"} <= names
+    assert {f"rules/{name}.py" for name in rules.NAMES} <= names
+    assert not {"functional.py", "register.py", "grid_pool/cuda.py", "grid_pool/reference.py"} & names
+    for path in jit._OPS.rglob("*.py"):
+        if "jit.kernel" in path.read_text(encoding="utf-8"):
+            assert path in jit.sources() or path.name == "jit.py", path
 
 
 def test_the_reference_needs_no_numba():

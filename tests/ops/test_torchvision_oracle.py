@@ -92,7 +92,7 @@ def test_equal_steps_round_as_torchvisions_do():
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16], ids=str)
 def test_half_types_are_no_worse_than_torchvisions_float32(dtype, rng):
     for _ in range(10):
         x, boxes, scale = scene(rng, torch.float32)

@@ -46,8 +46,11 @@ def assert_same(one: Path, other: Path) -> None:
     "flags",
     [
         ["--optim.ema=0.9", "--eval_every=5"],
-        ["--optim.name=sgd", "--optim.lr=0.01", "--data.workers=1", "--model.masks=true", "--log_every=4"],
-        ["--extractor=DeformRoIPool", "--model.extractor_per_level=true"],
+        pytest.param(
+            ["--optim.name=sgd", "--optim.lr=0.01", "--data.workers=1", "--model.masks=true", "--log_every=4"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["--extractor=DeformRoIPool", "--model.extractor_per_level=true"], marks=pytest.mark.slow),
     ],
     ids=["adamw-ema-eval", "sgd-workers-masks", "layers-per-level"],
 )
@@ -103,7 +106,8 @@ def test_a_complete_run_is_left_alone(train, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_killed_at_random_moments(train, coco, tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(train, coco, tmp_path, kills):
     """SIGKILL: at start, in a step, while a checkpoint is written, in the evaluation: wherever the clock falls."""
     flags = [f"--optim.steps={STEPS}", "--save_every=1", "--eval_every=4"]
     assert train(f"--out={tmp_path / 'whole'}", *flags) == 0
@@ -112,7 +116,7 @@ def test_killed_at_random_moments(train, coco, tmp_path):
     moments = random.Random(seed)
     run = tmp_path / "killed"
     command = [f"--data.path={coco}", *tiny_run.FLAGS, f"--out={run}", *flags]
-    for kill in range(3):
+    for kill in range(kills):
         seen = len(log_lines(run))
         process = subprocess.Popen(
             [sys.executable, "-m", "roikit", "train", *command],

@@ -35,6 +35,7 @@ def data(tmp_path_factory):
     return tiny_run.make_coco(tmp_path_factory.mktemp("data") / "five", images=5)
 
 
+@pytest.mark.xdist_group("processes")
 def test_two_processes_are_one(train, data, tmp_path):
     flags = [f"--data.path={data}", *FLAGS]
     assert train(f"--out={tmp_path / 'one'}", *flags) == 0

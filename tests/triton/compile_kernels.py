@@ -1,4 +1,4 @@
-"""``python compile_kernels.py OPERATION``: compiles every kernel the operation launches, for an NVIDIA GPU.
+"""``python compile_kernels.py DTYPE …``: compiles every kernel that an operation launches, for an NVIDIA GPU.
 
 No GPU is needed, and the interpreter must be off. The calls of ``calls_OPERATION.py`` run with a launcher that compiles
 the kernel for the arguments it is given, instead of running it. What compiles is printed, a line for each.
@@ -10,6 +10,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,18 +63,18 @@ def compiler() -> tuple[Callable[..., None], dict[Any, float]]:
     return run, done
 
 
-def main(operation: str) -> None:
+def main(*dtypes: str) -> None:
     from roikit.ops import backend, gpu
 
-    calls = importlib.import_module(f"calls_{operation}")
     backend.choose = lambda device: "triton"
-    gpu.run, done = compiler()
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        calls.make(dtype)
-    for (name, _, constants, _, warps), seconds in done.items():
-        print(f"{name} {constants} {warps} warps: {seconds:.1f} s")
-    print(f"compiled {len(done)} kernels")
+    for path in sorted(Path(__file__).parent.glob("calls_*.py")):
+        gpu.run, done = compiler()
+        for dtype in dtypes:
+            importlib.import_module(path.stem).make(getattr(torch, dtype))
+        for (name, _, constants, _, warps), seconds in done.items():
+            print(f"{name} {constants} {warps} warps: {seconds:.1f} s")
+        print(f"{path.stem.removeprefix('calls_')}: compiled {len(done)} kernels")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from stamps import Stamp
 
 HERE = Path(__file__).parent
 
@@ -24,13 +25,18 @@ def why_not() -> str | None:
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 @pytest.mark.timeout(900)  # a busy machine
-@pytest.mark.parametrize("calls", sorted(path.stem for path in HERE.glob("calls_*.py")))
-def test_every_kernel_compiles(calls, tmp_path):
+@pytest.mark.parametrize("dtypes", ["float32", pytest.param("float16 bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.xdist_group("processes")
+def test_every_kernel_compiles(dtypes, tmp_path, request):
+    stamp = Stamp(request.config.cache, f"compiled {dtypes}")
+    stamp.skip_if_passed()
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     for name in ("TRITON_INTERPRET", "ROIKIT_BACKEND"):
         environment.pop(name, None)
-    command = [sys.executable, str(HERE / "compile_kernels.py"), calls.removeprefix("calls_")]
+    command = [sys.executable, str(HERE / "compile_kernels.py"), *dtypes.split()]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    counted = re.search(r"compiled (\d+) kernels", done.stdout)
-    assert counted and int(counted[1]) >= 3, done.stdout
+    counted = dict(re.findall(r"(\w+): compiled (\d+) kernels", done.stdout))
+    assert set(counted) == {path.stem.removeprefix("calls_") for path in HERE.glob("calls_*.py")}
+    assert all(int(number) >= 3 for number in counted.values()), done.stdout
+    stamp.set()

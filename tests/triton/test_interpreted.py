@@ -1,4 +1,4 @@
-"""The Triton kernels on the CPU: each file of ``interpreted/`` in a process of its own with Triton's interpreter on.
+"""The Triton kernels on the CPU: the files of ``interpreted/`` in a process of their own with Triton's interpreter on.
 
 The interpreter has to be on before Triton is imported, and it is slow: there, at most three RoIs, 2×2 bins and 16
 channels. Where there is a GPU the same files also run compiled, as ordinary tests.
@@ -13,17 +13,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from stamps import Stamp
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.timeout(900)  # a busy machine
-@pytest.mark.parametrize("file", sorted(path.name for path in (HERE / "interpreted").glob("test_*.py")))
-def test_in_a_process_of_its_own(file):
+@pytest.mark.parametrize("marks", ["not slow and not large", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.xdist_group("processes")
+def test_in_a_process_of_its_own(marks, request):
+    stamp = Stamp(request.config.cache, f"interpreted {marks}")
+    stamp.skip_if_passed()
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment.pop("ROIKIT_BACKEND", None)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted" / file)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n0",
+        "-m",
+        marks,
+        "-p",
+        "no:cacheprovider",
+        str(HERE / "interpreted"),
+    ]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, cwd=HERE.parents[1])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    none = marks == "slow" and done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert none or done.returncode == 0, done.stdout + done.stderr
+    assert none or " passed" in done.stdout
+    stamp.set()

@@ -1,6 +1,6 @@
 """No ratio for a wrong result: an operation's kernel against its definition, on small maps.
 
-The whole conformance suite is in the tests; this is law 6 for what is about to be timed: values and gradients of the
+The laws are in the tests; this is law 6 for what is about to be timed: values and gradients of the
 backend in use against the plain PyTorch reference, in float64 and in the type that is timed, in both layouts.
 """
 

@@ -1,4 +1,4 @@
-"""One file per method, named as the field names it. ``EXTRACTORS`` is the listing: the conformance suite, the command
+"""One file per method, named as the field names it. ``EXTRACTORS`` is the listing: the laws, the command
 line and the documentation read it."""
 
 from .adaptive_roi_align import AdaptiveRoIAlign

@@ -5,26 +5,53 @@ Importing this module imports Numba, so only the ``cpu.py`` modules do it, on fi
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numba
 
 _lock = threading.Lock()
+_OPS = Path(__file__).parent
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    """The files of ``ops`` that a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            places = [folder, *(folder / name.name for name in node.names)]
+            for found in (place.with_suffix(".py") for place in places):
+                if found.is_file() and _OPS in found.parents:
+                    yield found
+
+
+def sources() -> list[Path]:
+    """The files that kernels are made of: those that hold one, and what these import, rules among it."""
+    waiting = [path for path in _OPS.rglob("*.py") if "\n@jit.kernel\n" in path.read_text(encoding="utf-8")]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imported(path)
+    return sorted(found)
 
 
 def _cache_folder() -> str:
-    """A folder named after the sources of ``ops``: Numba itself does not notice a helper changed in another file."""
-    sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        sources.update(path.read_bytes())
+    """A folder named after what kernels are made of: Numba itself does not notice a helper changed in another file."""
+    made_of = hashlib.sha256()
+    for path in sources():
+        made_of.update(path.read_bytes())
     root = os.environ.get("ROIKIT_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(root) / "roikit" / "kernels" / sources.hexdigest()[:16])
+    return str(Path(root) / "roikit" / "kernels" / made_of.hexdigest()[:16])
 
 
 _FOLDER = _cache_folder()
@@ -73,6 +100,23 @@ PATIENCE = 2.0  # seconds of compiling after which a line says so
 _said = threading.Event()
 
 
+@contextlib.contextmanager
+def _alone(function: Callable, signature: Any) -> Iterator[None]:
+    """Of several processes that want the same kernel one compiles, the others wait and read what it kept."""
+    name = hashlib.sha256(f"{function.__module__}.{function.__qualname__} {signature}".encode()).hexdigest()[:16]
+    lock = filelock.FileLock(os.path.join(_FOLDER, f"{name}.lock"))
+    try:
+        os.makedirs(_FOLDER, exist_ok=True)
+        lock.acquire()
+    except OSError:  # nothing is kept there
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _saying(dispatcher: Any, line: str) -> Callable:
     """A kernel that says, once per process and on standard error, why its first call takes long."""
     compile_ = dispatcher.compile
@@ -87,7 +131,8 @@ def _saying(dispatcher: Any, line: str) -> Callable:
         timer.daemon = True
         timer.start()
         try:
-            return compile_(signature)
+            with _alone(dispatcher.py_func, signature):
+                return compile_(signature)
         finally:
             timer.cancel()
 

@@ -69,6 +69,12 @@ def make_parser(prog: str = "roikit train", description: str | None = None) -> P
     return parser
 
 
+@functools.cache
+def _parser() -> Parser:
+    """One for all configurations of a process: to make it costs ten times what it parses."""
+    return make_parser()
+
+
 def build(parser: Parser, parsed: Namespace) -> TrainConfig:
     """The checked configuration; extractors are what makes them, since the detector decides their channels."""
     try:
@@ -102,7 +108,7 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     Raises:
         RunError: an unknown key, a value of the wrong type or out of range, a file that is absent or no YAML.
     """
-    parser = make_parser()
+    parser = _parser()
     parsed = parser.parse_args(checked(arguments))
     if os.path.exists(parsed.data.path):
         parsed.data.path = os.path.abspath(parsed.data.path)  # a run is continued from any folder
@@ -117,7 +123,7 @@ def check_file(path: Path) -> dict[str, Any]:
     """
     content = read_config(path)
     try:
-        make_parser().parse_object(content)
+        _parser().parse_object(content)
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
     return content
@@ -170,7 +176,7 @@ def read(path: Path) -> tuple[TrainConfig, str]:
         RunError: the file is absent, no YAML, or holds what this version does not know.
     """
     check_file(path)
-    parser, text = make_parser(), read_text(path)
+    parser, text = _parser(), read_text(path)
     try:
         return build(parser, parser.parse_string(text)), text
     except RunError as error:
@@ -184,5 +190,5 @@ def normal(path: Path) -> str:
         RunError: as `read`.
     """
     check_file(path)
-    parser = make_parser()
+    parser = _parser()
     return dump(parser, parser.parse_string(read_text(path)))

@@ -15,6 +15,7 @@ from roikit.ops.bin_pool import Channels, cuda
 from roikit.ops.bin_pool.sums import Bins
 from roikit.ops.maps import geometry_dtype
 
+SLOW = pytest.mark.slow
 CHANNELS, SIZES, BINS = 6, ((4, 6), (7, 3)), 2
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 # Every bin reads all channels; bins read groups of neighbouring ones; position-sensitive: every second channel.
@@ -74,7 +75,14 @@ def test_derivatives_of_any_order_in_the_bins(read, form, certain, rng, device):
         judged.equal(of(rois, "hat", 2, channels_of(read, device)), [*maps, rows, cols], upstream)
 
 
-@pytest.mark.parametrize(("form", "dtype"), [(LAST, torch.float32), (FIRST, torch.float16), (LAST, torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [
+        (LAST, torch.float32),
+        pytest.param(FIRST, torch.float16, marks=SLOW),
+        pytest.param(LAST, torch.bfloat16, marks=SLOW),
+    ],
+)
 def test_low_types_are_no_less_exact_than_the_reference(form, dtype, rng, device):
     maps, rois, rows, cols = scene(rng, device, dtype, form)
     upstream = torch.randn(3, CHANNELS, BINS, generator=rng).to(device)

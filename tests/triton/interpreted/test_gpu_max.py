@@ -11,6 +11,7 @@ import torch
 import roikit
 from roikit.ops.max_pool import cuda, reference
 
+SLOW = pytest.mark.slow
 CHANNELS, SIZES = 5, ((4, 6), (7, 3))
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 
@@ -30,7 +31,7 @@ def scene(rng, device, dtype=torch.float64, form=FIRST):
 
 
 @pytest.mark.parametrize("form", [FIRST, LAST], ids=["first", "last"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float16, marks=SLOW), torch.bfloat16], ids=str)
 def test_values_and_winners_are_the_references(dtype, form, rng, device):
     maps, batch, level, rows, cols = scene(rng, device, dtype, form)
     given = (maps, batch, level, rows, cols)
@@ -54,7 +55,7 @@ def test_derivatives_of_any_order(form, certain, rng, device):
         judged.equal(lambda *x: pool(dict(zip(("fine", "coarse"), x, strict=True)), boxes), maps, upstream)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float16, marks=SLOW), torch.bfloat16], ids=str)
 @pytest.mark.parametrize("certain", [False, True], ids=["atomics", "in order"])
 def test_gradients_that_meet_are_added_in_float32(dtype, certain, rng, device):
     """Many bins have the same winner: its gradient is their sum, rounded once."""

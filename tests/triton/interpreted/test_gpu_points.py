@@ -13,6 +13,7 @@ from roikit.ops import point_pool
 from roikit.ops.point_pool import cuda
 from roikit.ops.point_pool.sums import Samples
 
+SLOW = pytest.mark.slow
 CHANNELS, SIZES = 5, ((4, 6), (7, 3))
 FIRST, LAST = torch.contiguous_format, torch.channels_last
 
@@ -44,7 +45,14 @@ def test_values_and_derivatives_of_any_order(form, certain, rng, device):
         judged.equal(lambda *x: point_pool.pool(x, rois, points, weights), maps, upstream)
 
 
-@pytest.mark.parametrize(("form", "dtype"), [(LAST, torch.float32), (FIRST, torch.float16), (LAST, torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [
+        (LAST, torch.float32),
+        pytest.param(FIRST, torch.float16, marks=SLOW),
+        pytest.param(LAST, torch.bfloat16, marks=SLOW),
+    ],
+)
 def test_low_types_are_no_less_exact_than_the_reference(form, dtype, rng, device):
     maps, rois, points, weights = scene(rng, device, dtype, form)
     upstream = torch.randn(3, CHANNELS, 2, generator=rng).to(device)

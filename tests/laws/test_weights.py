@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from listing import CHANNELS, HEIGHT, SCALE, WIDTH, as_rois, dtypes, every, rois
+from sums import sums_and_extractors
 
 
 def contract(weights, dense: torch.Tensor, x: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
@@ -18,7 +19,7 @@ def contract(weights, dense: torch.Tensor, x: torch.Tensor, batch: torch.Tensor)
     return torch.einsum("rgkvu,rgkcvu->rgck", dense, read).flatten(1, 2)
 
 
-@every
+@sums_and_extractors
 @dtypes
 def test_law_1_the_output_is_the_dense_weights_contracted_with_the_features(variant, dtype, rng, poisoned):
     extractor, x, boxes = variant.make(), variant.features(rng, dtype), rois(rng)
@@ -46,7 +47,7 @@ def test_law_2_weights_sum_to_1_for_rois_inside_the_map(variant, dtype, rng):
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=2e-6 if dtype == torch.float32 else 1e-13)
 
 
-@every
+@sums_and_extractors
 def test_law_2_no_weight_is_negative(variant, rng):
     dense = variant.make().weights(variant.features(rng), rois(rng), SCALE).dense(HEIGHT, WIDTH)
     assert float(dense.min()) >= -1e-12 and float(dense.sum((-2, -1)).max()) <= 1 + 1e-12

@@ -1,12 +1,18 @@
-"""Law 5: odd RoIs give finite values, wrong ones an error that names them; nothing crashes."""
+"""Law 5: odd RoIs give finite values, wrong ones an error that names them; nothing crashes.
+
+What a box may be is decided where it is read, so errors are tested on one extractor of each reader, and of all others
+that they go through one. What a sum makes of it is tested on the sums.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from listing import SCALE, dtypes, every, rois
+from listing import SCALE, SMALL, Variant, dtypes, every, rois
+from sums import every_sum, sums_and_extractors
 
 from roikit.boxes import Rois
+from roikit.extractors import LearnedRegionFeatures, RegionExtractor, RoIAlign, RotatedRoIAlign
 
 NAN, INF = float("nan"), float("inf")
 
@@ -27,36 +33,72 @@ ODD = {
 }
 
 
-@every
+def odd(dtype: torch.dtype) -> torch.Tensor:
+    """``Tensor[13, 4]``; the width of a box is a number of its dtype, also once it is expanded."""
+    boxes = torch.tensor(list(ODD.values()), dtype=dtype)
+    too_large = ~torch.isfinite(boxes.float() * 2).all(1, keepdim=True)
+    return torch.where(too_large, boxes / 4, boxes)
+
+
+@sums_and_extractors
 @dtypes
-@pytest.mark.parametrize("name", ODD)
-def test_law_5_odd_rois_give_finite_values(variant, dtype, name, rng, poisoned, monkeypatch):
-    extractor = variant.make()
-    x = variant.features(rng, dtype)
-    box = torch.tensor([ODD[name]], dtype=dtype)
-    if not torch.isfinite(box.float() * 2).all():
-        box = box / 4  # the width of a box is a number of its dtype, also once it is expanded
+def test_law_5_odd_rois_give_finite_values(variant, dtype, rng, poisoned, monkeypatch):
+    extractor, x = variant.make(), variant.features(rng, dtype).requires_grad_()
     ordinary = torch.tensor([[3.0, 2.0, 40.0, 21.0]], dtype=dtype)
-    boxes = [torch.cat([ordinary, box]).requires_grad_(), ordinary]
-    x.requires_grad_()
-    out = extractor(x, boxes, SCALE)
-    assert bool(torch.isfinite(out).all())
-    if variant.bounded:  # the mean or maximum of values in [-½, ½], or 0
-        assert float(out.abs().max()) <= 0.5 + 1e-5
-    inputs = [x, boxes[0]] if variant.smooth else [x]
-    for gradient in torch.autograd.grad(out.square().sum(), inputs):
-        assert bool(torch.isfinite(gradient).all())
+    boxes = torch.cat([ordinary, odd(dtype)]).requires_grad_()
+    out = extractor(x, [boxes, ordinary], SCALE)
+    inputs = [x, boxes] if variant.smooth else [x]
+    gradients = torch.autograd.grad(out.square().sum(), inputs)
     with torch.no_grad():
         alone = extractor(x, [ordinary, ordinary], SCALE)
-        fused = extractor(x, boxes, SCALE)
-        # A layer's matrix product may round otherwise for another number of rows.
-        torch.testing.assert_close(fused[::2], alone, rtol=0, atol=1e-6 if variant.learns else 0)
+        fused = extractor(x, [boxes, ordinary], SCALE)
         monkeypatch.setenv("ROIKIT_BACKEND", "reference")
-        reference = extractor(x, boxes, SCALE)
-    torch.testing.assert_close(fused, reference, rtol=0, atol=2e-6)
+        reference = extractor(x, [boxes, ordinary], SCALE)
+    for row, name in enumerate(ODD, 1):
+        assert bool(torch.isfinite(out[row]).all()), name
+        if variant.bounded:  # the mean or maximum of values in [-½, ½], or 0
+            assert float(out[row].detach().abs().max()) <= 0.5 + 1e-5, name
+        if variant.smooth:
+            assert bool(torch.isfinite(gradients[1][row]).all()), name
+        torch.testing.assert_close(fused[row], reference[row], rtol=0, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert bool(torch.isfinite(gradients[0]).all())
+    # The others do not notice. A layer's matrix product may round otherwise for another number of rows.
+    torch.testing.assert_close(fused[[0, -1]], alone, rtol=0, atol=1e-6 if variant.learns else 0)
+
+
+# One extractor of each reader: ``locate``, ``rotated.read`` (of boxes alone here; of rotated ones in
+# tests/extractors/test_rotated_boxes.py), and ``valid_cells`` after ``locate``.
+readers = pytest.mark.parametrize(
+    "variant", [Variant(RoIAlign), Variant(RotatedRoIAlign), Variant(LearnedRegionFeatures, SMALL)], ids=str
+)
 
 
 @every
+def test_law_5_every_extractor_reads_boxes_through_a_reader(variant, rng, monkeypatch):
+    """And refuses what a reader refuses, with the reader's words."""
+    read = []
+    locate, of = RegionExtractor.locate, Rois.of
+    monkeypatch.setattr(RegionExtractor, "locate", lambda *a, **k: read.append("locate") or locate(*a, **k))
+    monkeypatch.setattr(Rois, "of", staticmethod(lambda *a, **k: read.append("Rois.of") or of(*a, **k)))
+    extractor, x = variant.make(given=False), variant.features(rng)
+    extractor(x, rois(rng), SCALE)
+    assert "Rois.of" in read
+    assert "locate" in read or variant.kind is RotatedRoIAlign  # whose boxes may be rotated ones alone
+    boxes = rois(rng)
+    boxes[7, 3] = NAN
+    with pytest.raises(ValueError, match=r"RoI 7: \[.*nan.*\] has a NaN or infinite coordinate"):
+        extractor(x, boxes, SCALE)
+    boxes = rois(rng)
+    boxes[4, 0] = 2
+    with pytest.raises(ValueError, match=r"RoI 4: .*batch index"):
+        extractor(x, boxes, SCALE)
+    if variant.extras:  # given, they are read with the boxes
+        boxes[4, 0], boxes[9, 1] = 0, INF
+        with pytest.raises(ValueError, match="RoI 9"):
+            variant.make()(x, boxes, SCALE)
+
+
+@readers
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_law_5_a_coordinate_that_is_not_finite_is_an_error_that_names_the_roi(variant, value, rng):
     extractor, x = variant.make(), variant.features(rng)
@@ -65,9 +107,12 @@ def test_law_5_a_coordinate_that_is_not_finite_is_an_error_that_names_the_roi(va
         boxes[7, column] = value
         with pytest.raises(ValueError, match=r"RoI 7: \[.*(nan|inf).*\] has a NaN or infinite coordinate"):
             extractor(x, boxes, SCALE)
+        by_image = [boxes[:4, 1:], boxes[4:, 1:]]
+        with pytest.raises(ValueError, match=r"RoI 7: \[.*(nan|inf).*\] has a NaN or infinite coordinate"):
+            extractor(x, by_image, SCALE)
 
 
-@every
+@readers
 def test_law_5_a_wrong_batch_index_is_an_error_that_names_the_roi(variant, rng):
     for index in (-1, 2, 10**6, NAN, INF):
         boxes = rois(rng)
@@ -76,7 +121,7 @@ def test_law_5_a_wrong_batch_index_is_an_error_that_names_the_roi(variant, rng):
             variant.make()(variant.features(rng), boxes, SCALE)
 
 
-@every
+@readers
 def test_law_5_a_wrong_level_is_an_error_that_names_the_roi(variant, rng):
     boxes, x = rois(rng), variant.features(rng)
     level = torch.zeros(len(boxes), dtype=torch.int64)
@@ -111,7 +156,7 @@ WRONG = {
 }
 
 
-@every
+@readers
 def test_law_5_wrong_arguments_are_errors_that_say_what_to_give(variant, rng):
     for arguments, message in WRONG.values():
         given = arguments(variant.features(rng), rois(rng))
@@ -121,14 +166,14 @@ def test_law_5_wrong_arguments_are_errors_that_say_what_to_give(variant, rng):
             )
 
 
-@every
+@readers
 def test_law_5_wrong_scales(variant, rng):
     for scale in (0, -1.0, NAN, INF, (0.5,), (0.5, 0.5, 0.5)):
         with pytest.raises(ValueError, match="spatial_scale must be a positive float or a"):
             variant.make()(variant.features(rng), rois(rng), scale)
 
 
-@every
+@readers
 def test_law_5_levels_that_do_not_belong_together(variant, rng):
     x, boxes = variant.features(rng), rois(rng)
     levelled = Rois(boxes[:, 1:], boxes[:, 0].long(), torch.zeros(12, dtype=torch.int64))
@@ -142,27 +187,43 @@ def test_law_5_levels_that_do_not_belong_together(variant, rng):
             extractor([x, other], levelled, [SCALE, SCALE])
 
 
-@every
+def not_finite(boxes: torch.Tensor) -> torch.Tensor:
+    """15 rows: the first box with a NaN or an infinity in each column, and in all."""
+    wrong = boxes[:1].repeat(15, 1)
+    for row, (columns, value) in enumerate(
+        (columns, value) for columns in ([1], [2], [3], [4], [1, 2, 3, 4]) for value in (NAN, INF, -INF)
+    ):
+        wrong[row, columns] = value
+    return wrong
+
+
+def gives_nan_for_them_alone(variant, dtype, rng):
+    extractor, x, boxes = variant.make(), variant.features(rng, dtype).requires_grad_(), rois(rng).to(dtype)
+    wrong = torch.cat([boxes[:6], not_finite(boxes), boxes[6:]])
+    expected = extractor(x, boxes, SCALE)
+    for given in (wrong, wrong.clone().requires_grad_()):
+        out = extractor(x, given, SCALE)
+        assert bool(torch.isnan(out[6:21]).flatten(1).all(1).all())
+        torch.testing.assert_close(torch.cat([out[:6], out[21:]]), expected, rtol=0, atol=1e-6)
+
+
+@every_sum
 @dtypes
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_law_5_unchecked_a_nan_box_gives_nan_features_for_its_roi_alone(
     variant, dtype, backend, rng, unchecked, poisoned, monkeypatch
 ):
     monkeypatch.setenv("ROIKIT_BACKEND", backend)
-    extractor, x, boxes = variant.make(), variant.features(rng, dtype).requires_grad_(), rois(rng).to(dtype)
-    expected = extractor(x, boxes, SCALE)
-    others = torch.arange(len(boxes)) != 5
-    for columns in ([1], [2], [3], [4], [1, 2, 3, 4]):
-        for value in (NAN, INF, -INF):
-            wrong = boxes.clone()
-            wrong[5, columns] = value
-            for given in (wrong, wrong.clone().requires_grad_()):
-                out = extractor(x, given, SCALE)
-                torch.testing.assert_close(out[others], expected[others], rtol=0, atol=1e-6)
-                assert bool(torch.isnan(out[5]).all())
+    gives_nan_for_them_alone(variant, dtype, rng)
 
 
 @every
+def test_law_5_unchecked_no_extractor_loses_a_nan_box(variant, rng, unchecked, poisoned):
+    """A clamp or a comparison on the way to the sum could make a number of it."""
+    gives_nan_for_them_alone(variant, torch.float32, rng)
+
+
+@every_sum
 @pytest.mark.parametrize("wanted", ["values", "feature gradients", "box gradients"])
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_law_5_unchecked_a_wrong_batch_index_touches_no_memory_outside(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from listing import as_rois, away_from_kinks, every, smooth
+from sums import sums_and_extractors
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from roikit.boxes import Rois
@@ -33,32 +34,20 @@ def numeric_jvp(run, point, direction, eps=1e-6):
     return (run(*ahead) - run(*behind)) / (2 * eps)
 
 
-@every
-def test_law_3_gradients_of_the_features(variant, scene):
+@sums_and_extractors
+def test_law_3_gradients_of_features_and_boxes(variant, scene):
+    """Together, which has the two apart in it: of the features alone where the method is not smooth in boxes."""
     x, boxes = scene
-    run = on(variant)
+    run, coordinates = on(variant), boxes[:, 1:].clone()
     x.requires_grad_()
-    coordinates = boxes[:, 1:]
-    assert gradcheck(lambda x: run(x, coordinates), (x,), fast_mode=True)
-    assert gradgradcheck(lambda x: run(x, coordinates), (x,), fast_mode=True)
-    assert gradgradcheck(lambda x: run(x, coordinates).square(), (x,), fast_mode=True)
-
-
-@smooth
-def test_law_3_gradients_of_the_boxes(variant, scene):
-    x, boxes = scene
-    run = on(variant)
-    coordinates = boxes[:, 1:].clone().requires_grad_()
-    assert gradcheck(lambda b: run(x, b), (coordinates,), fast_mode=True)
-    assert gradgradcheck(lambda b: run(x, b), (coordinates,), fast_mode=True)
-
-
-@smooth
-def test_law_3_gradients_of_features_and_boxes_together(variant, scene):
-    x, boxes = scene
-    inputs = (x.requires_grad_(), boxes[:, 1:].clone().requires_grad_())
-    assert gradcheck(on(variant), inputs, fast_mode=True)
-    assert gradgradcheck(on(variant), inputs, fast_mode=True)
+    if variant.smooth:
+        inputs, function = (x, coordinates.requires_grad_()), run
+    else:
+        inputs, function = (x,), lambda x: run(x, coordinates)
+    assert gradcheck(function, inputs, fast_mode=True)
+    assert gradgradcheck(function, inputs, fast_mode=True)
+    if not variant.smooth:  # linear in the features, so that its own second derivative is 0
+        assert gradgradcheck(lambda x: function(x).square(), inputs, fast_mode=True)
 
 
 @smooth
@@ -81,7 +70,7 @@ def test_law_3_methods_of_whole_cells_have_no_gradient_to_the_boxes(variant, sce
     assert found is None
 
 
-@every
+@sums_and_extractors
 def test_law_3_the_result_is_the_same_with_and_without_gradients(variant, scene):
     x, boxes = scene
     with torch.no_grad():
@@ -105,7 +94,7 @@ def test_law_3_parameters(variant, scene):
     assert gradcheck(run, values, fast_mode=True) and gradgradcheck(run, values, fast_mode=True)
 
 
-@every
+@sums_and_extractors
 def test_law_3_forward_mode(variant, scene):
     x, boxes = scene
     run = on(variant)
@@ -134,7 +123,7 @@ def test_law_3_forward_mode_in_the_boxes(variant, scene):
         torch.testing.assert_close(forward_ad.unpack_dual(out).tangent, expected, rtol=1e-6, atol=1e-7)
 
 
-@every
+@sums_and_extractors
 def test_law_3_function_transforms(variant, scene):
     x, boxes = scene
     run, coordinates = on(variant), boxes[:, 1:].contiguous()

@@ -62,6 +62,7 @@ class Variant:
         extras: the method's further arguments, made of the boxes ``Tensor[R, 4]`` and the output size.
         parameter_gradients: law 3 holds for parameters (False: a choice that has no derivative hangs on them).
         compiles: law 7 holds (False: the number of samples depends on the boxes' values, an error that says so).
+        usual: it runs by default though it is not its method's first row here: it says its weights another way.
     """
 
     kind: type[RegionExtractor]
@@ -72,6 +73,7 @@ class Variant:
     extras: Callable[[torch.Tensor, tuple[int, int]], dict[str, Any]] | None = None
     parameter_gradients: bool = True
     compiles: bool = True
+    usual: bool = False
 
     def _takes(self, name: str) -> bool:
         return name in inspect.signature(self.kind).parameters
@@ -202,7 +204,7 @@ VARIANTS = [
     Variant(DeformPSRoIPool),
     Variant(RotatedRoIAlign),
     Variant(RotatedRoIAlign, {"sampling_ratio": 1, "expand": 0.5}),
-    Variant(RotatedRoIAlign, extras=turned_boxes),
+    Variant(RotatedRoIAlign, extras=turned_boxes, usual=True),
     Variant(RotatedRoIAlign, {"sampling_ratio": 0}, compiles=False),
     Variant(RotatedRoIAlign, {"sampling_ratio": 0}, extras=turned_boxes, compiles=False),
     # Enlarged, the RoI may leave the map.
@@ -229,18 +231,29 @@ VARIANTS = [
 
 _SEEN = {variant.kind for variant in VARIANTS}
 ALL = [*VARIANTS, *(Variant(kind) for kind in EXTRACTORS if kind not in _SEEN)]
+_FIRST = {variant.kind: variant for variant in reversed(ALL)}
+
+
+def usual(variant: Variant) -> bool:
+    """Whether the laws run over it by default: the first row of its method, and what is marked so."""
+    return variant.usual or variant is _FIRST[variant.kind]
+
+
+def over(variants: list[Variant]):
+    """Parametrise by extractors, those that are not usual under ``-m slow``."""
+    rows = [pytest.param(v, id=str(v), marks=[] if usual(v) else pytest.mark.slow) for v in variants]
+    return pytest.mark.parametrize("variant", rows)
+
+
 SMOOTH = [variant for variant in ALL if variant.smooth]
-
 COMPILED = [variant for variant in ALL if variant.compiles]
-# For tests that take seconds: the first variant of each kind, and those with adaptive samples, whose number is data.
-FEW = [
-    v for v in COMPILED if v.arguments.get("sampling_ratio", 1) <= 0 or v is next(w for w in ALL if w.kind is v.kind)
-]
+# For tests that take seconds: the usual ones, and those with adaptive samples, whose number is data.
+FEW = [v for v in COMPILED if v.arguments.get("sampling_ratio", 1) <= 0 or usual(v)]
 
-every = pytest.mark.parametrize("variant", ALL, ids=str)
-compiles = pytest.mark.parametrize("variant", COMPILED, ids=str)
-few = pytest.mark.parametrize("variant", FEW, ids=str)
-smooth = pytest.mark.parametrize("variant", SMOOTH, ids=str)
+every = over(ALL)
+compiles = over(COMPILED)
+few = over(FEW)
+smooth = over(SMOOTH)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
 
