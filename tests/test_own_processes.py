@@ -18,7 +18,6 @@ MARK = "pytestmark = pytest.mark.own_process"
 FILES = sorted(path for path in HERE.rglob("test_*.py") if MARK in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.xdist_group("processes")
 @pytest.mark.timeout(900)  # a busy machine
 @pytest.mark.parametrize("marks", ["not slow and not large", pytest.param("slow", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)

@@ -129,7 +129,7 @@ POSITION_SENSITIVE = [kind for kind in EXTRACTORS if takes(kind, "group_size") o
 
 @pytest.mark.parametrize("kind", POSITION_SENSITIVE)
 def test_every_position_sensitive_extractor_trains_in_an_rfcn(kind):
-    model = roikit.detection.rfcn("resnet10t", num_classes=3, channels=16, **SMALL)
+    model = roikit.detection.rfcn("test_resnet", num_classes=3, channels=16, **SMALL)
     roikit.replace_roi(model, functools.partial(kind, group_size=7) if takes(kind, "group_size") else kind)
     assert_trains(model)
 
@@ -155,7 +155,7 @@ def test_one_extractor_for_each_level():
 def test_levels_stay_aggregated():
     """A head that was built for several levels side by side gets them from the new layer too."""
     model = roikit.detection.faster_rcnn(
-        "resnet10t", num_classes=3, channels=16, fc_dim=16, aggregate="concat", **SMALL
+        "test_resnet", num_classes=3, channels=16, fc_dim=16, aggregate="concat", **SMALL
     )
     roikit.replace_roi(model, roikit.PrRoIPool(7))
     assert model.roi_heads.box_roi_pool.aggregate == "concat"

@@ -15,6 +15,7 @@ CATEGORIES = ("disc", "box")
 
 # the smallest detector that is still the real one
 FLAGS = [
+    "--model.backbone=test_resnet",
     "--data.batch=2",
     "--model.channels=16",
     "--model.fc_dim=16",

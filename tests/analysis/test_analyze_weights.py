@@ -24,7 +24,7 @@ from roikit.train.stages import first_stage, last_stage
 def test_terms_of_a_detector(image):
     torch.manual_seed(0)
     model = roikit.detection.faster_rcnn(
-        "resnet10t",
+        "test_resnet",
         extractor=roikit.LearnedRegionFeatures,
         num_classes=3,
         channels=8,

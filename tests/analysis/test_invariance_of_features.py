@@ -81,7 +81,7 @@ def test_nothing_done_changes_nothing(rng):
 def test_features_are_those_of_the_detector(rng, size):
     """Against the way that torchvision's own forward pass goes."""
     model = roikit.detection.faster_rcnn(
-        "resnet10t", num_classes=3, channels=16, fc_dim=8, min_size=64, max_size=96
+        "test_resnet", num_classes=3, channels=16, fc_dim=8, min_size=64, max_size=96
     ).train()
     image = torch.randint(0, 256, (3, *size), generator=rng, dtype=torch.uint8)
     boxes = torch.tensor([[4.0, 5.0, 30.0, 44.0], [0.0, 0.0, 9.0, 13.5]])

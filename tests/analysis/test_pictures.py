@@ -46,7 +46,7 @@ class Scenes:
 @pytest.mark.parametrize("make", [faster_rcnn, mask_rcnn])
 def test_a_detector_on_a_data_set(make, tmp_path):
     torch.manual_seed(0)
-    model = make("resnet10t", **SMALL, **({"mask_channels": 8} if make is mask_rcnn else {})).train()
+    model = make("test_resnet", **SMALL, **({"mask_channels": 8} if make is mask_rcnn else {})).train()
     data = Scenes(make is mask_rcnn)
     assert read_png(picture_predictions(model, data, tmp_path / "p.png", threshold=0.0, most=2)).std() > 0.05
     assert read_png(picture_weights(model, data, tmp_path / "w.png", most=1)).std() > 0.05
@@ -56,7 +56,7 @@ def test_a_detector_on_a_data_set(make, tmp_path):
 def test_no_objects(tmp_path):
     data = Scenes()
     data.records = data.records[3:]
-    model = faster_rcnn("resnet10t", **SMALL)
+    model = faster_rcnn("test_resnet", **SMALL)
     with pytest.raises(ValueError, match="no object"):
         picture_weights(model, data, tmp_path / "w.png")
     assert picture_predictions(model, data, tmp_path / "p.png").exists()

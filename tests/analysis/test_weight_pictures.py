@@ -37,7 +37,7 @@ def share_near(view: RegionView) -> float:
 @pytest.fixture(scope="module")
 def detector():
     torch.manual_seed(0)
-    return faster_rcnn("resnet10t", **SMALL)
+    return faster_rcnn("test_resnet", **SMALL)
 
 
 @pytest.mark.parametrize("kind", EXTRACTORS, ids=lambda e: e.__name__)
@@ -49,9 +49,9 @@ def test_every_extractor_is_seen_over_its_box(kind, image, tmp_path):
     settings = dict(SMALL)
     if groups_of(make) > 1:
         del settings["fc_dim"]
-        model = rfcn("resnet10t", neck="fpn", extractor=make, **settings)
+        model = rfcn("test_resnet", neck="fpn", extractor=make, **settings)
     else:
-        model = faster_rcnn("resnet10t", extractor=make, **settings)
+        model = faster_rcnn("test_resnet", extractor=make, **settings)
     view = region_weights_of(model, image, BOX)
     extractor = model.roi_heads.box_roi_pool.extractor
     parts = extractor.output_size[0] * extractor.output_size[1]
@@ -83,7 +83,7 @@ def test_further_arguments_and_levels_of_their_own(image):
 
     each = [Sized(7) for _ in range(4)]
     for settings in ({"extractor": each}, {"extractor": Sized, "aggregate": "concat"}):
-        view = region_weights_of(faster_rcnn("resnet10t", **SMALL, **settings), image, BOX)
+        view = region_weights_of(faster_rcnn("test_resnet", **SMALL, **settings), image, BOX)
         assert "level '0', stride 4" in view.title and share_near(view) > 0.999
 
 

@@ -22,7 +22,13 @@ def name(path: Path) -> str:
     return "-".join(path.relative_to(EXPERIMENTS).parts) or "experiments"
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=name)
+@pytest.mark.parametrize(
+    "folder",
+    [  # every row of a table is at two scales; test_tables holds them together
+        pytest.param(path, id=name(path), marks=[pytest.mark.slow] if path.name == "coco" else [])
+        for path in sorted({path.parent for path in FILES})
+    ],
+)
 def test_experiments_are_configurations(folder):
     for path in sorted(folder.glob("*.yaml")):
         if path.name != "table.yaml":

@@ -68,7 +68,16 @@ EXTRACTORS = {
 }
 
 
-@pytest.mark.parametrize("name, neck", [*((name, "fpn") for name in EXTRACTORS), ("RoIAlign", "c5")])
+SOME = ("RoIAlign", "LearnedRegionFeatures", "concat")
+
+
+@pytest.mark.parametrize(
+    ("name", "neck"),
+    [
+        *(pytest.param(n, "fpn", marks=[] if n in SOME else [pytest.mark.slow]) for n in EXTRACTORS),
+        pytest.param("RoIAlign", "c5", marks=pytest.mark.slow),
+    ],
+)
 def test_one_graph(name, neck, tiny, rng):
     make, more = EXTRACTORS[name]
     module = BoxHead(tiny(neck=neck, extractor=make, **more))

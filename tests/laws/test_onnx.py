@@ -149,7 +149,9 @@ def test_the_head_of_a_detector(rng):
     class Head(nn.Module):
         def __init__(self):
             super().__init__()
-            model = roikit.detection.faster_rcnn("resnet18", neck="fpn", num_classes=3, extractor=roikit.RoIAlign(7, 2))
+            model = roikit.detection.faster_rcnn(
+                "test_resnet", neck="fpn", num_classes=3, extractor=roikit.RoIAlign(7, 2)
+            )
             self.pool, self.head, self.predict = (
                 getattr(model.roi_heads, name) for name in ("box_roi_pool", "box_head", "box_predictor")
             )

@@ -12,6 +12,7 @@ from roikit.layers import DeformConv
 from roikit.train.trained import load_trained
 
 FLAGS = [
+    "--model.backbone=resnet10t",
     "--model.deformable=[layer3, layer4]",
     "--model.masks=true",
     "--extractor=ModulatedDeformRoIPool",

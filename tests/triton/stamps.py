@@ -1,44 +1,46 @@
-"""What has passed here stays passed until what it tests changes: a stamp by hash in pytest's cache folder.
+"""What has passed stays passed until what it tests changes: a stamp by hash, kept beside these tests.
 
-Interpreting and compiling kernels takes minutes, and most commits touch none. ``.ci/run`` starts without stamps, in a
-fresh clone, and a failed test leaves none.
+Interpreting and compiling kernels takes minutes, and most commits touch none. ``passed.json`` is written by the tests
+that passed and committed with the change; ``ROIKIT_STAMPS=ignore``, as in ``.ci/run``, runs them all the same, with
+whatever versions of torch and Triton are there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import importlib.metadata
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 import roikit
 
-SOURCES = (Path(roikit.__file__).parent / "ops", Path(roikit.__file__).parent / "boxes.py", Path(__file__).parent)
+HERE = Path(__file__).parent
+PASSED = HERE / "passed.json"
+PACKAGE = Path(roikit.__file__).parent
 
 
 @functools.cache
 def sources() -> str:
-    """Of all that the kernels and their tests are made of, and of what runs them."""
+    """A hash of all that the kernels and their tests are made of."""
     found = hashlib.sha256()
-    for package in ("torch", "triton", "numpy"):
-        found.update(f"{package} {importlib.metadata.version(package)};".encode())
-    for place in SOURCES:
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            found.update(path.read_bytes())
-    return found.hexdigest()
+    for path in sorted([*(PACKAGE / "ops").rglob("*.py"), PACKAGE / "boxes.py", *HERE.rglob("*.py")]):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
-class Stamp:
-    """Whether a test of this name has passed with these sources."""
+def _read() -> dict[str, str]:
+    return json.loads(PASSED.read_text(encoding="utf-8")) if PASSED.exists() else {}
 
-    def __init__(self, cache: pytest.Cache, name: str) -> None:
-        self._cache, self._key = cache, f"roikit/passed/{name}"
 
-    def skip_if_passed(self) -> None:
-        if self._cache.get(self._key, None) == sources():
-            pytest.skip("passed here before, and no source of the kernels has changed (pytest --cache-clear runs it)")
+def skip_if_passed(name: str) -> None:
+    if os.environ.get("ROIKIT_STAMPS") != "ignore" and _read().get(name) == sources():
+        pytest.skip("passed with these very sources (tests/triton/passed.json; ROIKIT_STAMPS=ignore runs it)")
 
-    def set(self) -> None:
-        self._cache.set(self._key, sources())
+
+def passed(name: str) -> None:
+    with contextlib.suppress(OSError):  # a checkout that cannot be written
+        PASSED.write_text(json.dumps({**_read(), name: sources()}, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stamps import Stamp
+import stamps
 
 HERE = Path(__file__).parent
 
@@ -22,9 +22,8 @@ HERE = Path(__file__).parent
 @pytest.mark.timeout(900)  # a busy machine
 @pytest.mark.parametrize("marks", ["not slow and not large", pytest.param("slow", marks=pytest.mark.slow)])
 @pytest.mark.xdist_group("processes")
-def test_in_a_process_of_its_own(marks, request):
-    stamp = Stamp(request.config.cache, f"interpreted {marks}")
-    stamp.skip_if_passed()
+def test_in_a_process_of_their_own(marks):
+    stamps.skip_if_passed(name := f"interpreted {marks}")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment.pop("ROIKIT_BACKEND", None)
     command = [
@@ -42,4 +41,4 @@ def test_in_a_process_of_its_own(marks, request):
     none = marks == "slow" and done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert none or done.returncode == 0, done.stdout + done.stderr
     assert none or " passed" in done.stdout
-    stamp.set()
+    stamps.passed(name)
