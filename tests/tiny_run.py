@@ -16,6 +16,7 @@ CATEGORIES = ("disc", "box")
 # the smallest detector that is still the real one
 FLAGS = [
     "--model.backbone=test_resnet",
+    "--model.weights=null",
     "--data.batch=2",
     "--model.channels=16",
     "--model.fc_dim=16",

@@ -171,7 +171,7 @@ def test_two_levels_of_a_pyramid(rng):
 
 
 def test_parameters_are_the_papers_and_start_as_it_says():
-    extractor = LearnedRegionFeatures(256)
+    extractor = LearnedRegionFeatures(256, start="paper")
     shapes = {name: tuple(p.shape) for name, p in extractor.named_parameters()}
     assert shapes == {
         "box_shared.weight": (512, 4 * 512),
@@ -180,17 +180,22 @@ def test_parameters_are_the_papers_and_start_as_it_says():
         "appearance.weight": (49, 256, 1, 1),
     }
     for parameter in extractor.parameters():
-        assert float(parameter.std()) == pytest.approx(0.01, rel=0.05)
-        assert abs(float(parameter.mean())) < 0.01 * 4 / math.sqrt(parameter.numel())
+        assert float(parameter.detach().std()) == pytest.approx(0.01, rel=0.05)
+        assert abs(float(parameter.detach().mean())) < 0.01 * 4 / math.sqrt(parameter.numel())
 
 
 def test_its_layers_learn_slowly_under_adam():
     from roikit.train.optim import parameter_groups
 
-    model = torch.nn.Sequential(LearnedRegionFeatures(3, embed_dim=8, geometry_dim=4), torch.nn.Linear(3, 3))
-    given = {"weight_decay": 0.0, "factors": {}, "decay_norms": False}
-    rates = {g["lr"]: len(g["params"]) for g in parameter_groups(model, lr=1.0, steering={"cells": 0.01}, **given)}
-    assert rates == {0.01: 4, 1.0: 2}
+    given = {"weight_decay": 0.0, "factors": {}, "decay_norms": False, "steering": {"cells": 0.1, "places": 0.01}}
+    for settings, expected in (
+        ({"start": "paper"}, {0.1: 4, 1.0: 2}),
+        ({"start": "grid"}, {0.01: 3, 0.1: 1, 1.0: 2}),  # the appearance begins as in the paper
+        ({"start": "paper", "prior": "grid"}, {0.1: 6, 1.0: 2}),
+    ):
+        pool = LearnedRegionFeatures(3, embed_dim=8, geometry_dim=4, **settings)
+        model = torch.nn.Sequential(pool, torch.nn.Linear(3, 3))
+        assert {g["lr"]: len(g["params"]) for g in parameter_groups(model, lr=1.0, **given)} == expected
 
 
 WRONG = {
@@ -198,6 +203,8 @@ WRONG = {
     "an odd embedding": ({"embed_dim": 7}, "embed_dim must be a positive even number"),
     "an unknown support": ({"support": "box"}, "support must be one of 'image', 'roi', '2x', not 'box'"),
     "no samples": ({"max_inside": 0}, "max_inside is a number of cells, at least 1, or None"),
+    "an unknown start": ({"start": "random"}, 'start is "grid" or "paper" and prior "grid" or None, not .random.'),
+    "no width": ({"grid_width": 0.0}, "grid_width is a positive number of image pixels, not 0.0"),
     "neither term": ({"geometry": False, "appearance": False}, "weights need one of them"),
 }
 

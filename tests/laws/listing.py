@@ -216,6 +216,7 @@ VARIANTS = [
     Variant(LearnedRegionFeatures, {**SMALL, "max_inside": None, "max_outside": None}),
     Variant(LearnedRegionFeatures, {**SMALL, "support": "2x", "max_inside": 4, "max_outside": 9}),
     Variant(LearnedRegionFeatures, {"support": "roi", "max_inside": None, "geometry": False}),
+    Variant(LearnedRegionFeatures, {**SMALL, "start": "paper", "prior": "grid"}),
     Variant(DeformPSRoIPool, {"group_size": 2, "part_size": 2, "samples": 2, "classes": 5}),
     # The gradient of the default, straight through the best tree, is by design not that of its values.
     Variant(GrammarPool, {"straight_through": False}, parameter_gradients=False),

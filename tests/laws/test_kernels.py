@@ -151,7 +151,7 @@ def in_half_types(rows):
             yield pytest.param(*row.values, dtype, id=f"{row.id}-{dtype}", marks=marks)
 
 
-@pytest.mark.parametrize(("variant", "dtype"), in_half_types(sums_and_extractors.args[1]))
+@pytest.mark.parametrize(("variant", "dtype"), list(in_half_types(sums_and_extractors.args[1])))
 def test_law_6_half_types_are_rounded_once(variant, dtype, rng, poisoned, monkeypatch):
     """The kernel's half-precision result is its float32 result, rounded: sums are made in float32."""
     extractor, boxes = variant.make(trained=False, given=False), rois(rng)

@@ -23,9 +23,9 @@ class Moving(nn.Module):
 
 def test_layers_that_move_bins_have_a_rate_of_their_own():
     """AdamW's steps do not shrink with the gradient, which is what γ relies on."""
-    assert OptimConfig().steering == {"bins": 0.01, "cells": 0.3, "samples": 0.01}
-    assert OptimConfig(name="sgd").steering == {"bins": 1, "cells": 1, "samples": 0.1}
-    assert OptimConfig(offset_factor=0.5).steering == {"bins": 0.5, "cells": 0.5, "samples": 0.5}
+    assert OptimConfig().steering == {"bins": 0.01, "cells": 0.3, "places": 0.01, "samples": 0.01}
+    assert OptimConfig(name="sgd").steering == {"bins": 1, "cells": 1, "places": 1, "samples": 0.1}
+    assert OptimConfig(offset_factor=0.5).steering == {"bins": 0.5, "cells": 0.5, "places": 0.5, "samples": 0.5}
     rates = {name: rate for name, (rate, _) in groups_of(Moving(), steering={"bins": 0.01}).items()}
     hidden, last = ("pool.both.0.weight", "pool.both.0.bias"), ("pool.both.2.weight", "pool.both.2.bias")
     assert rates == pytest.approx({"head.weight": 0.1, "head.bias": 0.1, **dict.fromkeys(hidden + last, 1e-3)})

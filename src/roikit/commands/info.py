@@ -61,11 +61,22 @@ def facts() -> list[tuple[str, str]]:
     for name in backend.NAMES:
         reason = backend.unavailable(name)
         rows.append((f"backend {name}", "can run" if reason is None else f"cannot run: {reason}"))
+    rows += [(f"weights {name}", where) for name, where in packages()]
     forced = os.environ.get("ROIKIT_BACKEND")
     rows.append(("ROIKIT_BACKEND", forced or "not set: the backend follows the device"))
     for device in ["cpu"] + (["cuda"] if gpus else []):
         rows.append((f"runs on {device}", _ran(device)))
     return rows
+
+
+def packages() -> list[tuple[str, str]]:
+    """(backbone, where its ImageNet weights are without a network) of the listed weights packages."""
+    from roikit.detection.state_dicts import WEIGHTS_PACKAGES, missing_package
+
+    return [
+        (name, str(package) if package.path() else f"{package.distribution} is not installed: {missing_package(name)}")
+        for name, package in WEIGHTS_PACKAGES.items()
+    ]
 
 
 def _ran(device: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from .pretrained import Unreachable, is_network_error, reason_of, timm_source
+from .pretrained import Unreachable, from_state, is_network_error, reason_of, timm_source
+from .state_dicts import of_backbone, read
 
 # Swin and its relatives (timm's module → options). timm makes them for images of one size. Here they take any, with
 # full, shifted windows in every stage: at 224 px the last stage is one window, which timm would then never shift.
@@ -32,23 +36,28 @@ class Body:
     channels_last: bool  # maps come as [B, H, W, C] (Swin and its relatives)
     plain: bool  # maps are sums that no norm has seen (the same models): a neck puts a layer norm on each
     one_size: bool  # made for images of one size, as timm says
+    source: str | None  # where its weights came from; None: random
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 def build_body(
-    name: str, *, pretrained: bool = False, output_stride: int | None = None, options: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    pretrained: bool | Path = False,
+    output_stride: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Body:
     """Build timm's model ``name`` with ``features_only``.
 
     Args:
         name: one of ``timm.list_models()``, with or without a tag (``"resnet50.a1_in1k"``).
-        pretrained: load the published weights.
+        pretrained: load the published weights, or those of a file or run folder.
         output_stride: the largest stride in image pixels; later stages are dilated instead of strided.
         options: further arguments of ``timm.create_model``, for example ``{"drop_path_rate": 0.1}``.
 
     Raises:
-        ValueError: unknown name or tag, no feature maps, or a stride that this model cannot have.
+        ValueError: unknown name or tag, no feature maps, a stride that this model cannot have, or weights of another.
         Unreachable: ``pretrained`` and the weights could not be fetched.
     """
     import timm
@@ -59,10 +68,16 @@ def build_body(
     arguments: dict[str, Any] = {"features_only": True, **_WINDOWS.get(family, {}), **(options or {})}
     if output_stride is not None:
         arguments["output_stride"] = output_stride
-    if pretrained:
-        arguments |= timm_source(name)
+    source = None
+    if isinstance(pretrained, Path):
+        arguments |= from_state(of_backbone(read(pretrained), name, pretrained))
+        source = str(pretrained)
+    elif pretrained:
+        found, source = timm_source(name)
+        arguments |= found
     try:
-        net = timm.create_model(name, **arguments)
+        with _quiet():
+            net = timm.create_model(name, **arguments)
     except Exception as error:
         if pretrained and is_network_error(error):
             raise Unreachable(reason_of(error)) from error
@@ -85,7 +100,20 @@ def build_body(
         one_size=bool(config and config.fixed_input_size and "img_size" not in arguments),
         mean=config.mean if config else IMAGENET_DEFAULT_MEAN,
         std=config.std if config else IMAGENET_DEFAULT_STD,
+        source=source,
     )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without timm's warning that a backbone has no use for the weights of the classifier."""
+    logger = logging.getLogger("timm.models._builder")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _check_name(name: str) -> None:

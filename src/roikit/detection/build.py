@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,17 +15,18 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from ..layers import make_deformable
 from .backbones import Body, build_body, freeze
 from .cascade import CascadeHeads, OneBoxPredictor
-from .design import MASK_BINS, Design
+from .design import MASK_BINS, WEIGHTS, Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS, Neck
 from .position_sensitive import PositionSensitiveNeck, SplitVotes, Vote
 from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
+from .state_dicts import is_detector, read, take_over
 from .targets import CheckTargets
 
 
 def build(design: Design) -> Any:
     """The detector of a design."""
-    body, coco, build_info = _body(design)
+    body, coco, detector, build_info = _body(design)
     neck = NECKS[design.neck](body, design.channels)
     step = max(32, *body.strides)
     if body.one_size:
@@ -53,11 +55,13 @@ def build(design: Design) -> Any:
     model.register_forward_pre_hook(CheckTargets(design.num_classes, design.kind == "mask_rcnn"), with_kwargs=True)
     if coco is not None:
         load_coco(model, coco, design.num_classes)
+    if detector is not None:
+        take_over(model, detector, Path(str(design.weights)))
     if design.deformable:  # last: weights are those of convolutions, and new layers learn whatever is frozen
         make_deformable(body.net, design.deformable, design.modulated)
         stages = [design.deformable] if isinstance(design.deformable, str) else list(design.deformable)
         build_info |= {"deformable": stages, "modulated": design.modulated}
-    loaded = {"weights": design.built["weights"]} if design.built else {}
+    loaded = {name: design.built.get(name) for name in ("weights", "source")} if design.built else {}
     model.build_info = build_info | {"aligned": design.aligned} | loaded
     return model
 
@@ -106,12 +110,17 @@ def _cascade(design: Design, neck: Neck, plain: RoIHeads) -> CascadeHeads:
     )
 
 
-def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any]]:
-    """The backbone, frozen as its weights ask for; COCO's state dict for the whole model, if asked for; what was done.
+def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Tensor] | None, dict[str, Any]]:
+    """The backbone, frozen as its weights ask for; COCO's state dict for the whole model, or another run's, if asked
+    for; what was done.
 
     Weights that cannot be reached leave nothing frozen: random layers have to learn.
     """
-    loaded, coco = design.weights, None
+    loaded, coco, detector = design.weights, None, None
+    file = None if design.weights in WEIGHTS else Path(str(design.weights))
+    if file is not None:
+        state = read(file)
+        detector = state if is_detector(state) else None
     norm, trainable_layers = design.norm, design.trainable_layers
     build = partial(
         build_body, design.backbone, output_stride=NECKS[design.neck].OUTPUT_STRIDE, options=design.backbone_options
@@ -119,7 +128,7 @@ def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any
     try:
         if design.weights == "coco":
             coco = coco_state_dict(design.kind == "mask_rcnn")
-        body = build(pretrained=design.weights == "imagenet")
+        body = build(pretrained=design.weights == "imagenet" if file is None or detector is not None else file)
     except Unreachable as error:
         warn_from_scratch(str(design.weights), design.backbone, str(error))
         loaded, norm, trainable_layers = None, "auto", None
@@ -133,7 +142,8 @@ def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Any
         "backbone": design.backbone,
         "neck": design.neck,
         "weights": loaded,
+        "source": str(file) if file else "torchvision" if coco is not None else body.source,
         "norm": norm,
         "trainable_layers": trainable_layers,
     }
-    return body, coco, info
+    return body, coco, detector, info

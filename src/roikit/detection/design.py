@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from torchvision.models.detection import FasterRCNN
@@ -100,7 +101,11 @@ class Design:
 
     def __post_init__(self) -> None:
         _one_of("neck", self.neck, tuple(NECKS))
-        _one_of("weights", self.weights, WEIGHTS)
+        if self.weights not in WEIGHTS and not (isinstance(self.weights, str | Path) and Path(self.weights).exists()):
+            raise ValueError(
+                f"unknown weights {self.weights!r}: choose 'imagenet', 'coco', None, or a path that exists, of a "
+                "backbone's state dict or of a run's folder"
+            )
         _one_of("norm", self.norm, NORMS)
         if self.num_classes < 2:
             raise ValueError(

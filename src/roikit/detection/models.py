@@ -57,9 +57,12 @@ def faster_rcnn(
         anchor_sizes: sides of the square anchors, in pixels of the resized image. ``"fpn"``: one per level, default
             8 × stride (32, 64, 128, 256, 512); ``"c5"``: a list for the one map, default the same five.
         aspect_ratios: height / width of the anchors.
-        weights: ``None`` (from scratch), ``"imagenet"`` (timm's weights of the backbone) or ``"coco"`` (torchvision's
-            detector, for ``resnet50`` + ``fpn`` as by default; the predictors are left out where ``num_classes`` is not
-            91). Where they cannot be reached, one warning says so and the model starts from scratch.
+        weights: ``None`` (from scratch), ``"imagenet"`` (of the backbone: an installed package of
+            ``roikit.detection.WEIGHTS_PACKAGES``, timm's hub or its cache), ``"coco"`` (torchvision's detector, for
+            ``resnet50`` + ``fpn`` as by default; the predictors are left out where ``num_classes`` is not 91), or a
+            path: a backbone's state dict, or a run's folder, of which backbone, neck and RPN are taken. Where
+            ``"imagenet"`` or ``"coco"`` cannot be reached, one warning says so and the model starts from scratch;
+            ``build_info["source"]`` says where weights came from.
         norm: batch norm of the backbone, ``"batch"`` (learns), ``"frozen"``, or ``"auto"``: frozen with weights.
         trainable_layers: how many of the backbone's layers learn, counted from the end as torchvision does: 5 is all,
             3 (the default with weights) freezes the stem and the first stage.

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
+from . import state_dicts
+
 # Weights of torchvision trained on COCO that fit a detector of this package, by torchvision's name of the model.
 COCO_DETECTORS = {
     "fasterrcnn_resnet50_fpn": "faster_rcnn(backbone='resnet50', neck='fpn')",
@@ -26,10 +28,11 @@ class Unreachable(RuntimeError):
 
 
 def warn_from_scratch(weights: str, backbone: str, reason: str) -> None:
-    """One line: which weights are missing, why, and what the model does instead."""
+    """One line: which weights are missing, why, what brings them, and what the model does instead."""
+    hint = f"; {state_dicts.missing_package(backbone)}" if weights == "imagenet" else ""
     warnings.warn(
         f"weights={weights!r} for {backbone!r} could not be fetched ({reason}): the model starts from scratch, "
-        "with trainable batch norm and no frozen layer",
+        f"with trainable batch norm and no frozen layer{hint}",
         UserWarning,
         stacklevel=5,  # the caller of faster_rcnn
     )
@@ -46,11 +49,12 @@ def reason_of(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def timm_source(name: str) -> dict[str, Any]:
-    """Arguments for ``timm.create_model`` that make it load the published weights of ``name``.
+def timm_source(name: str) -> tuple[dict[str, Any], str]:
+    """Arguments for ``timm.create_model`` that make it load the published weights of ``name``, and where these are.
 
-    The hub's client waits for about a minute before it gives up on a host that has no address. So look the host up
-    first; without an address, use the file in the local cache.
+    An installed weights package comes first: it gives the same weights with and without a network. Then timm's hub and
+    its cache. The hub's client waits for about a minute before it gives up on a host that has no address. So look the
+    host up first; without an address, use the file in the local cache.
 
     Raises:
         ValueError: there are no published weights for this backbone.
@@ -58,23 +62,33 @@ def timm_source(name: str) -> dict[str, Any]:
     """
     import timm
 
+    package = state_dicts.package_of(name)
+    path = package.path() if package else None
+    if path is not None:
+        state = state_dicts.of_backbone(state_dicts.read(path), name, path)
+        return from_state(state), str(package)
     if not timm.models.is_model_pretrained(name):
         raise ValueError(f"weights='imagenet': timm has no published weights for backbone {name!r}; use weights=None")
     config = timm.models.get_pretrained_cfg(name)
     hub_id = config.hf_hub_id if config else None
     if hub_id is None:
-        return {"pretrained": True}
+        return {"pretrained": True}, "timm"
     import huggingface_hub
 
     endpoint = urlsplit(huggingface_hub.constants.ENDPOINT)
     lookup_error = None if urllib.request.getproxies() else _lookup_error(endpoint.hostname or endpoint.path)
     if lookup_error is None:
-        return {"pretrained": True}
+        return {"pretrained": True}, f"timm's hub, {hub_id}"
     for filename in ("model.safetensors", "pytorch_model.bin"):
         cached = huggingface_hub.try_to_load_from_cache(hub_id, filename)
         if isinstance(cached, str):
-            return {"pretrained": True, "pretrained_cfg_overlay": {"file": cached}}
+            return {"pretrained": True, "pretrained_cfg_overlay": {"file": cached}}, f"the cache, {cached}"
     raise Unreachable(lookup_error)
+
+
+def from_state(state: dict[str, Tensor]) -> dict[str, Any]:
+    """Arguments for ``timm.create_model`` that make it load a state dict in timm's names."""
+    return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
 
 
 def _lookup_error(host: str) -> str | None:

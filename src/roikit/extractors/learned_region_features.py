@@ -11,6 +11,8 @@ from torch.nn.functional import linear, pad
 
 from ..boxes import Scale, scale_pair
 from ..layers.embeddings import sinusoidal
+from ..layers.grid_prior import GridPrior
+from ..layers.grid_start import as_a_grid
 from ..layers.init import steers
 from ..ops.exact import exact
 from ..ops.maps import Maps, as_maps
@@ -46,6 +48,12 @@ class LearnedRegionFeatures(RegionExtractor):
         max_inside, max_outside: sampled cells inside and outside the RoI, at most; ``None``: all (Table 3's "full").
         geometry, appearance: whether G and A are there (Table 4); one of them has to be.
         expand: area factor of the RoI, before everything else.
+        start: how the layers start: "grid", with V, Ŵ and W^im of Eq. 8 such that part k looks at its place on the grid
+            (``layers/grid_start.py``; the equations are untouched); "paper", all N(0, 0.01²), from which every part is
+            the same mean, and nothing says where the box is.
+        prior: "grid" adds a learned Gaussian around each part's bin to the logits (``layers.GridPrior``), which goes
+            beyond the paper.
+        grid_width: σ of the start's grid, in image pixels.
 
     Example:
         >>> import torch, roikit
@@ -71,6 +79,9 @@ class LearnedRegionFeatures(RegionExtractor):
         geometry: bool = True,
         appearance: bool = True,
         expand: float = 1.0,
+        start: Literal["grid", "paper"] = "grid",
+        prior: Literal["grid"] | None = None,
+        grid_width: float = 12.0,
     ) -> None:
         super().__init__(output_size, expand)
         if channels < 1:
@@ -85,6 +96,10 @@ class LearnedRegionFeatures(RegionExtractor):
         for name, most in (("max_inside", max_inside), ("max_outside", max_outside)):
             if most is not None and most < 1:
                 raise ValueError(f"{name} is a number of cells, at least 1, or None for all of them, not {most}")
+        if start not in ("grid", "paper") or prior not in ("grid", None):
+            raise ValueError(f'start is "grid" or "paper" and prior "grid" or None, not {start!r} and {prior!r}')
+        if not 0 < grid_width < float("inf"):
+            raise ValueError(f"grid_width is a positive number of image pixels, not {grid_width}")
         if not geometry and not appearance:
             raise ValueError("geometry and appearance are both off: weights need one of them")
         self.channels, self.embed_dim, self.geometry_dim = channels, embed_dim, geometry_dim
@@ -95,7 +110,12 @@ class LearnedRegionFeatures(RegionExtractor):
         self.position = nn.Linear(2 * embed_dim, geometry_dim, bias=False) if geometry else None  # W^im
         self.appearance = nn.Conv2d(channels, self.parts, 1, bias=False) if appearance else None  # W^app
         for layer in self.children():
-            nn.init.normal_(steers(layer, "cells").weight, std=0.01)  # type: ignore[arg-type]
+            placed = start == "grid" and layer is not self.appearance
+            nn.init.normal_(steers(layer, "places" if placed else "cells").weight, std=0.01)  # type: ignore[arg-type]
+        if geometry and start == "grid":
+            as_a_grid(self.box_shared, self.box_parts, self.position, self.output_size, grid_width)  # type: ignore[arg-type]
+        self.start, self.grid_width = start, grid_width
+        self.prior = GridPrior(self.output_size) if prior else None
 
     @property
     def parts(self) -> int:
@@ -151,6 +171,9 @@ class LearnedRegionFeatures(RegionExtractor):
                 else:
                     keys = self.embed_axis(size, scale[axis], axis, boxes)
                     logits = _match(queries[which[at]] if apart else queries, keys)
+                if self.prior is not None:
+                    mine = boxes[which[at]] if apart else boxes
+                    logits = logits + self.prior(mine, _centres(size, scale[axis], boxes), scale[axis], axis)
                 each.append(pad(logits, (0, max(sizes) - size), value=-torch.inf) if len(maps) > 1 else logits)
             if apart:  # each RoI on its own level alone
                 found.append(torch.cat(each)[torch.argsort(torch.cat(which))])
@@ -172,9 +195,8 @@ class LearnedRegionFeatures(RegionExtractor):
     def embed_axis(self, size: int, scale: float, axis: int, like: Tensor) -> Tensor:
         """The share that the rows (axis 0) or columns (axis 1) of a map have in W^im E^im: ``Tensor[size, C_g]``."""
         assert self.position is not None
-        centres = (torch.arange(size, device=like.device).to(like.dtype) + 0.5) / scale
         by_x, by_y = self.position.weight.split(self.embed_dim, 1)
-        return _transform(sinusoidal(centres, self.embed_dim), by_x if axis else by_y)
+        return _transform(sinusoidal(_centres(size, scale, like), self.embed_dim), by_x if axis else by_y)
 
     def biases(self, maps: Sequence[Tensor]) -> list[Tensor] | None:
         """A: ``Tensor[B, K, H, W]`` of each level."""
@@ -191,10 +213,18 @@ class LearnedRegionFeatures(RegionExtractor):
             "max_outside": self.max_outside,
             "geometry": self.position is not None,
             "appearance": self.appearance is not None,
+            "start": self.start,
+            "prior": None if self.prior is None else "grid",
+            "grid_width": self.grid_width,
         }
 
 
 # Logits are exponentiated, so they are made in the layers' own precision also under autocast.
+
+
+def _centres(size: int, scale: float, like: Tensor) -> Tensor:
+    """Of the cells on an axis, in image pixels."""
+    return (torch.arange(size, device=like.device).to(like.dtype) + 0.5) / scale
 
 
 @exact

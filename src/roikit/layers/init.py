@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
-Steers = Literal["bins", "cells", "samples"]
+Steers = Literal["bins", "cells", "places", "samples"]
 Linear = TypeVar("Linear", nn.Linear, nn.Conv2d)
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -33,8 +33,8 @@ def steers(layer: Layer, what: Steers) -> Layer:
     Args:
         layer: any.
         what: "bins", which it moves, out of their region if it learns too fast; "cells", among which a softmax of what
-            it predicts chooses, a single one after a few steps if it learns too fast; "samples" of a convolution, which
-            it moves.
+            it predicts chooses, a single one after a few steps if it learns too fast; "places", by layers that begin as
+            a sharp grid of such cells; "samples" of a convolution, which it moves.
     """
     layer.steers = what  # type: ignore[assignment]
     return layer

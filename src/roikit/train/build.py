@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     """
     from roikit import detection
     from roikit.detection.pooling import groups_of
+    from roikit.detection.state_dicts import missing_package
 
     model = config.model
     build: Any = detection.mask_rcnn if model.masks else detection.faster_rcnn
@@ -74,9 +76,19 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     if clash:
         raise RunError(f"model.options: {clash[0]!r} has a key of its own; give it there")
     try:
-        detector = build(**arguments, **model.options, built=built)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            detector = build(**arguments, **model.options, built=built)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"model: {error}") from None
+    if built is None and model.weights is not None and detector.build_info["weights"] is None:
+        # A library may go on from scratch and say so; hours of training are not what was asked for.
+        reason = str(said[-1].message).partition(": the model starts from scratch")[0]
+        raise RunError(
+            f"model.weights: {reason}; {missing_package(model.backbone)}; --model.weights=null trains from scratch"
+        )
+    for warning in said:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if config.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return detector

@@ -61,7 +61,7 @@ class DataConfig:
 class ModelConfig:
     """The detector."""
 
-    backbone: str = "resnet10t"
+    backbone: str = "tf_efficientnet_lite0"
     """A timm model with `features_only`, such as resnet50."""
 
     neck: Literal["fpn", "c5"] = "fpn"
@@ -88,8 +88,10 @@ class ModelConfig:
     mask_channels: int = 64
     """Channels of the mask head's convolutions."""
 
-    weights: Literal["imagenet", "coco"] | None = None
-    """Pretrained: timm's ImageNet weights of the backbone, or torchvision's COCO detector; nothing is from scratch."""
+    weights: str | None = "imagenet"
+    """Pretrained: "imagenet" (of the backbone: an installed weights package, timm's hub or its cache), "coco"
+    (torchvision's detector), or a path: a backbone's state dict, or a run's folder, of which backbone, neck and RPN
+    are taken. null is from scratch."""
 
     deformable: list[str] = field(default_factory=list)
     """Stages of the backbone whose 3×3 convolutions are deformable, such as [layer2, layer3, layer4] of a ResNet."""
@@ -152,12 +154,13 @@ class OptimConfig:
 
     offset_factor: float | None = None
     """Factor on the rate of layers that decide where features are read; nothing is, for adamw, 0.01 where they move
-    bins or a convolution's samples and 0.3 where they attend to cells, and for sgd 0.1 for the samples and 1."""
+    bins or a convolution's samples or begin as a grid of cells and 0.3 where they attend to cells, and for sgd 0.1 for
+    the samples and 1."""
 
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
 
-    steps: int = 500
+    steps: int = 300
     """Length of the training in steps."""
 
     epochs: float | None = None
@@ -184,7 +187,8 @@ class OptimConfig:
         gradient small, and with it SGD's step (deformable convolution has no γ, but 0.1 in its paper); a step of AdamW
         has one size whatever the gradient's, and at the full rate the bins fly off, and attention falls on a single
         cell."""
-        adamw, sgd = {"bins": 0.01, "cells": 0.3, "samples": 0.01}, {"bins": 1.0, "cells": 1.0, "samples": 0.1}
+        adamw = {"bins": 0.01, "cells": 0.3, "places": 0.01, "samples": 0.01}
+        sgd = {"bins": 1.0, "cells": 1.0, "places": 1.0, "samples": 0.1}
         default = adamw if self.name == "adamw" else sgd
         return default if self.offset_factor is None else dict.fromkeys(default, self.offset_factor)
 

@@ -277,7 +277,11 @@ def train(
     if state is not None:
         say(f"resumed {run.path} at step {training.step} of {training.total}")
     log = Log(run, step=training.step, active=accelerator.is_main_process)
+    source = training.detector.build_info.get("source")
     try:
+        if state is None and source is not None:
+            say(f"weights of {source}")
+            log.write("start", 0, {"weights": source})
         if training.step < training.total:
             training.run_steps(log)
         if accelerator.is_main_process:

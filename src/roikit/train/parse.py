@@ -110,8 +110,10 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, str]:
     """
     parser = _parser()
     parsed = parser.parse_args(checked(arguments))
-    if os.path.exists(parsed.data.path):
-        parsed.data.path = os.path.abspath(parsed.data.path)  # a run is continued from any folder
+    for section, key in (("data", "path"), ("model", "weights")):  # a run is continued from any folder
+        value = parsed[section][key]
+        if value is not None and os.path.exists(value):
+            parsed[section][key] = os.path.abspath(value)
     return build(parser, parsed), dump(parser, parsed)
 
 
