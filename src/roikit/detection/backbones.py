@@ -131,6 +131,22 @@ def _check_name(name: str) -> None:
         raise ValueError(f"unknown tag {tag!r} of backbone {name!r}: timm has {', '.join(map(repr, tags)) or 'none'}")
 
 
+def dilate_first(body: Body) -> None:
+    """Dilate the last stage's convolutions that timm leaves undilated, in place: those of its first block.
+
+    Raises:
+        ValueError: the stage is not dilated.
+    """
+    last = {name for name, layer in _layers(body).items() if layer == 4}
+    convs = [m for name, m in body.net.named_modules() if name in last and isinstance(m, nn.Conv2d)]
+    convs = [conv for conv in convs if conv.kernel_size == (3, 3) and conv.stride == (1, 1)]
+    dilation = max((conv.dilation for conv in convs), default=(1, 1))
+    if dilation == (1, 1):
+        raise ValueError("dilate_first needs neck='c5' and a backbone whose last stage has 3×3 convolutions")
+    for conv in convs:
+        conv.dilation = conv.padding = dilation
+
+
 def freeze(body: Body, *, norm: str, trainable_layers: int) -> None:
     """Freeze the first layers of ``body.net``, in place.
 

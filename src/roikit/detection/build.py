@@ -13,7 +13,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from ..layers import make_deformable
-from .backbones import Body, build_body, freeze
+from .backbones import Body, build_body, dilate_first, freeze
 from .cascade import CascadeHeads, OneBoxPredictor
 from .design import MASK_BINS, WEIGHTS, Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
@@ -133,6 +133,8 @@ def _body(design: Design) -> tuple[Body, dict[str, Tensor] | None, dict[str, Ten
         warn_from_scratch(str(design.weights), design.backbone, str(error))
         loaded, norm, trainable_layers = None, "auto", None
         body = build()
+    if design.dilate_first:
+        dilate_first(body)
     if norm == "auto":
         norm = "frozen" if loaded else "batch"
     if trainable_layers is None:

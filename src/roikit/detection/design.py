@@ -78,6 +78,7 @@ class Design:
     mask_extractor: Extractors | Literal["shared"] | None = None
     mask_channels: int = 256
     deformable: str | Sequence[str] = ()
+    dilate_first: bool = False
     modulated: bool = True
     class_specific_boxes: bool = False
     iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7)

@@ -29,6 +29,7 @@ def faster_rcnn(
     trainable_layers: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     deformable: str | Sequence[str] = (),
+    dilate_first: bool = False,
     modulated: bool = True,
     built: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -67,6 +68,8 @@ def faster_rcnn(
         trainable_layers: how many of the backbone's layers learn, counted from the end as torchvision does: 5 is all,
             3 (the default with weights) freezes the stem and the first stage.
         backbone_options: further arguments for ``timm.create_model``.
+        dilate_first: with ``neck="c5"``, dilate the 3×3 of the dilated stage's first block too, as the original dilated
+            ResNet does (Gu et al. and Zhu et al. start from it); timm leaves it at 1.
         deformable: stages of the backbone whose 3×3 convolutions become deformable once its weights are loaded, such as
             ``("layer2", "layer3", "layer4")``, conv3 to conv5 of a ResNet; see ``roikit.layers.make_deformable``. Their
             offsets learn even in frozen stages.
@@ -101,6 +104,7 @@ def faster_rcnn(
         "trainable_layers": trainable_layers,
         "backbone_options": backbone_options,
         "deformable": deformable,
+        "dilate_first": dilate_first,
         "modulated": modulated,
         "built": built,
     }

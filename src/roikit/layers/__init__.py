@@ -2,5 +2,6 @@
 
 from .deform_conv import DeformConv
 from .deformable_backbone import make_deformable
+from .grid_prior import GridPrior
 
-__all__ = ["DeformConv", "make_deformable"]
+__all__ = ["DeformConv", "GridPrior", "make_deformable"]

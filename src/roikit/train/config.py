@@ -102,8 +102,12 @@ class ModelConfig:
     norm: Literal["auto", "batch", "frozen"] = "auto"
     """Batch norm of the backbone: learning, frozen, or frozen with pretrained weights."""
 
-    min_size: int = 128
-    """Images are resized so that the shorter side has this many pixels ..."""
+    dilate_first: bool = False
+    """c5: the first block of the dilated stage is dilated too, as in the original dilated ResNet; timm leaves it out."""
+
+    min_size: int | list[int] = 128
+    """Images are resized so that the shorter side has this many pixels (of several, one is drawn for each training
+    image, and the last one is for evaluation) ..."""
 
     max_size: int = 256
     """... and the longer side at most this many."""
@@ -115,9 +119,16 @@ class ModelConfig:
     """Height / width of the anchors."""
 
     proposals_train: int = 300
-    """Proposals kept per image in training (and per level before non-maximum suppression)."""
+    """Proposals kept per image in training."""
 
     proposals_test: int = 200
+    """The same in evaluation."""
+
+    candidates_train: int | None = None
+    """Candidates per level of which non-maximum suppression makes the proposals, in training; nothing is as many as
+    there are proposals, of which it leaves 70 to 90 of 300 on a single map."""
+
+    candidates_test: int | None = None
     """The same in evaluation."""
 
     anchors_per_image: int = 128
@@ -147,7 +158,7 @@ class OptimConfig:
     """Decay of weights."""
 
     decay_norms: bool = False
-    """Decay norms and biases too."""
+    """Decay norms, biases and tables of positions (Swin) too."""
 
     factors: dict[str, float] = field(default_factory=dict)
     """Regular expression found in a parameter's name -> factor on its learning rate; 0 freezes it."""
@@ -256,7 +267,9 @@ def validate(config: TrainConfig) -> None:
         ("data.crop", data.crop is not None or low == high, "given where data.scale varies (else scale has no effect)"),
         ("data.colour", data.colour >= 0, "0 or more"),
         ("model.channels", config.model.channels >= 1, "at least 1"),
-        ("model.min_size", 1 <= config.model.min_size <= config.model.max_size, "at least 1 and at most max_size"),
+        ("model.min_size", _sizes_fit(config.model), "at least 1 and at most max_size, one or a list of some"),
+        ("model.candidates_train", _enough(config.model, "train"), "at least proposals_train"),
+        ("model.candidates_test", _enough(config.model, "test"), "at least proposals_test"),
         ("optim.lr", optim.lr > 0, "above 0"),
         ("optim.weight_decay", optim.weight_decay >= 0, "0 or more"),
         ("optim.momentum", 0 <= optim.momentum < 1, "at least 0 and below 1"),
@@ -286,6 +299,16 @@ def validate(config: TrainConfig) -> None:
             for part in key.split("."):
                 value = getattr(value, part)
             raise RunError(f"{key}: {value!r} does not fit; it must be {wanted}")
+
+
+def _sizes_fit(model: ModelConfig) -> bool:
+    sizes = model.min_size if isinstance(model.min_size, list) else [model.min_size]
+    return bool(sizes) and all(1 <= size <= model.max_size for size in sizes)
+
+
+def _enough(model: ModelConfig, when: Literal["train", "test"]) -> bool:
+    candidates = getattr(model, f"candidates_{when}")
+    return candidates is None or candidates >= getattr(model, f"proposals_{when}")
 
 
 def total_steps(config: TrainConfig, images: int) -> int:

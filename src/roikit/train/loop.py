@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -277,7 +277,7 @@ def train(
     if state is not None:
         say(f"resumed {run.path} at step {training.step} of {training.total}")
     log = Log(run, step=training.step, active=accelerator.is_main_process)
-    source = training.detector.build_info.get("source")
+    source = cast(Any, training.detector).build_info.get("source")
     try:
         if state is None and source is not None:
             say(f"weights of {source}")

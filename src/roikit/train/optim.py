@@ -13,6 +13,8 @@ from roikit.extractors import RegionExtractor
 
 from .errors import RunError
 
+# Tables of numbers, not weights of a product: Swin, ViT and their kin train them without decay.
+_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -30,7 +32,7 @@ def parameter_groups(
     Args:
         model: only parameters with `requires_grad` are taken.
         lr: the learning rate of a parameter without a factor.
-        weight_decay: of weights; norms, biases and single numbers get 0 unless `decay_norms`.
+        weight_decay: of weights; norms, biases, tables of positions and single numbers get 0 unless `decay_norms`.
         factors: regular expression -> factor on the rate; a parameter takes the factors of every pattern found in its
             name, multiplied. Factor 0 freezes it.
         decay_norms: also decay norms and biases.
@@ -71,7 +73,7 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         # One number alone is no weight either: of PartDeformRoIPool's penalty, decay would raise it.
-        plain = not decay_norms and (name in norms or name.endswith("bias") or not parameter.ndim)
+        plain = not decay_norms and (name in norms or name.endswith(("bias", *_TABLES)) or not parameter.ndim)
         key = (factor, 0.0 if plain else weight_decay)
         group = groups.setdefault(key, {"params": [], "lr": lr * factor, "factor": factor, "weight_decay": key[1]})
         group["params"].append(parameter)
