@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,38 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             )
         target = self.target(index)
         return (image, target) if self.transform is None else self.transform(image, target)
+
+
+def union(parts: Sequence[DetectionDataset]) -> DetectionDataset:
+    """Several splits as one. Where two of them use the same image ids, images are numbered anew, with a note.
+
+    Raises:
+        DataError: the splits have different categories, or an image is in two of them.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.categories, part.category_ids) != (first.categories, first.category_ids):
+            raise DataError(
+                f"{first.report.source} and {part.report.source} have different categories: "
+                f"{', '.join(first.categories)}; {', '.join(part.categories)}"
+            )
+    records = [record for part in parts for record in part.records]
+    seen: dict[Path, None] = {}
+    for record in records:
+        if record.path in seen:
+            raise DataError(f"{record.path}: is in two of the splits that were asked for as one")
+        seen[record.path] = None
+    counts = ("images", "boxes", "degenerate", "clipped", "crowd", "empty")
+    reports = [part.report for part in parts]
+    report = Report(" + ".join(r.source for r in reports), **{c: sum(getattr(r, c) for r in reports) for c in counts})
+    report.notes = list(dict.fromkeys(note for r in reports for note in r.notes))
+    report.examples = [example for r in reports for example in r.examples]
+    if len({record.image_id for record in records}) < len(records):
+        records = [replace(record, image_id=number) for number, record in enumerate(records, 1)]
+        report.notes.append("the splits use the same image ids: images are numbered anew")
+    return DetectionDataset(
+        records, first.categories, report, has_masks=first.has_masks, category_ids=first.category_ids
+    )
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

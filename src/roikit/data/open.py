@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from roikit.data.checks import Progress
 from roikit.data.coco import coco_file, coco_splits, read_coco
-from roikit.data.dataset import DetectionDataset
+from roikit.data.dataset import DetectionDataset, union
 from roikit.data.errors import DataError
 from roikit.data.voc import is_voc, read_voc, voc_splits
 
@@ -32,7 +33,7 @@ def open_dataset(
               for `train`; the images in `images/{split}`, `{split}`, `images` or the folder itself
             - a COCO JSON file; `{split}` in its name is replaced
             - a VOC folder: `Annotations/`, `ImageSets/Main/{split}.txt`, `JPEGImages/`
-        split: `"train"`, `"val"`, ... as the files are named.
+        split: `"train"`, `"val"`, ... as the files are named; `"train+val"` is both as one.
         masks: read instance masks too (COCO and Shapes).
         categories: the names to expect, in label order (VOC only; a COCO file lists its own).
         progress: called with (text, done, total) while images are drawn or checked.
@@ -49,6 +50,9 @@ def open_dataset(
     >>> train = open_dataset("shapes:easy", "train")  # doctest: +SKIP
     >>> image, target = train[0]  # doctest: +SKIP
     """
+    if "+" in split:
+        options: dict[str, Any] = {"categories": categories, "progress": progress}
+        return union([open_dataset(path, part, masks, **options) for part in split.split("+")])
     name = str(path)
     if name == "shapes" or name.startswith("shapes:"):
         return _open_shapes(name, split, masks, progress)

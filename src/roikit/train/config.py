@@ -24,7 +24,7 @@ class DataConfig:
     """A COCO folder or JSON file, a VOC folder, or "shapes:LEVEL" (drawn by this package on first use)."""
 
     train_split: str = "train"
-    """The split to train on."""
+    """The split to train on; "train+val" is both."""
 
     eval_split: str = "val"
     """The split to evaluate on."""
@@ -103,7 +103,7 @@ class ModelConfig:
     """Batch norm of the backbone: learning, frozen, or frozen with pretrained weights."""
 
     dilate_first: bool = False
-    """c5: the first block of the dilated stage is dilated too, as in the original dilated ResNet; timm leaves it out."""
+    """c5: dilate the first block of the dilated stage too, as the original dilated ResNet does; timm leaves it out."""
 
     min_size: int | list[int] = 128
     """Images are resized so that the shorter side has this many pixels (of several, one is drawn for each training
