@@ -20,7 +20,7 @@ import roikit
         (dict(backbone_options={"nonsense": 1}), "timm cannot build 'resnet10t'.*nonsense"),
         (dict(built={"norm": "batch"}), "built must be the build_info of a detector, but it has no 'aligned'"),
         (dict(neck="pan"), "unknown neck 'pan': choose one of 'fpn', 'c5'"),
-        (dict(weights="lvis"), "unknown weights 'lvis': choose one of None, 'imagenet', 'coco'"),
+        (dict(weights="lvis"), "unknown weights 'lvis': choose 'imagenet', 'coco', None, or a path that exists"),
         (dict(norm="group"), "unknown norm 'group'"),
         (dict(num_classes=1), "num_classes=1: it counts the background"),
         (dict(channels=0), "channels=0 must be positive"),

@@ -201,6 +201,21 @@ def test_law_6_autocast_changes_neither_sums_nor_boxes(variant, rng, monkeypatch
         torch.testing.assert_close(tangent, exact, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_law_6_of_equal_maxima_the_first_cell_wins(backend, form, monkeypatch):
+    """In raster order, whatever the width of a bin: kernels compare four cells at a time, and the channels a vector."""
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    x = torch.zeros(1, 37, 12, 20)
+    x[:, 1::2, 7, 9] = x[:, 1::2, 7, 11] = x[:, 1::2, 9, 4] = 2.0  # of odd channels; the others are the same everywhere
+    x = x.contiguous(memory_format=form)
+    for right in range(9, 18):
+        box = torch.tensor([[0.0, 3.0, 4.0, right, 10.0]])  # columns 3 to right, rows 4 to 10
+        index = RoIPool(1).weights(x, box).index[0, :, 0, 0]
+        assert set(index[::2].tolist()) == {4 * 20 + 3}
+        assert set(index[1::2].tolist()) == {7 * 20 + 9}
+
+
 @pytest.mark.large
 def test_law_6_offsets_are_64_bit():
     """A map of more than 2**31 values (8 GB of addresses; only the pages that are touched take memory)."""

@@ -103,7 +103,7 @@ def test_one_term_is_all():
 def test_terms_of_learned_region_features(rng, settings):
     """Appearance alone is the softmax of the 1x1 convolution on the cells looked at; geometry knows no features."""
     x = torch.rand(1, 4, 16, 16, generator=rng)
-    extractor = roikit.LearnedRegionFeatures(4, 2, embed_dim=16, geometry_dim=8, **settings)
+    extractor = roikit.LearnedRegionFeatures(4, 2, embed_dim=16, geometry_dim=8, start="paper", **settings)
     with torch.no_grad():
         for parameter in extractor.parameters():
             parameter.mul_(30)

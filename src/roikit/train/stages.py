@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -62,12 +62,15 @@ def first_stage(run: RunFolder, config: TrainConfig, last: Stage) -> Stage:
 
     set_seed(config.seed)  # as training does, right before it builds
     # what began from scratch then does so now, also where the published weights can be fetched by now
-    model = build_model(config, categories, None if built["weights"] else built)
-    if cast(Any, model).build_info["weights"] != built["weights"]:
+    try:
+        model = build_model(config, categories, None if built["weights"] else built)
+    except RunError as error:
+        if not built["weights"]:
+            raise
         raise RunError(
-            f"{run.path}: began with published weights ({built['weights']}) that cannot be fetched now, and its "
-            "checkpoint of step 0 was not kept; train with --keep_checkpoints 0 to keep it"
-        )
+            f"{run.path}: began with weights ({built['weights']}) that cannot be had now, and its checkpoint of step 0 "
+            f"was not kept ({error}); train with --keep_checkpoints 0 to keep it"
+        ) from None
     return Stage(model.eval(), built, categories, f"built anew with seed {config.seed}")
 
 
