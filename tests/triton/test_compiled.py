@@ -28,7 +28,7 @@ def why_not() -> str | None:
 @pytest.mark.parametrize("dtypes", ["float32", pytest.param("float16 bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.xdist_group("processes")
 def test_every_kernel_compiles(dtypes, tmp_path):
-    stamps.skip_if_passed(name := f"compiled {dtypes}")
+    stamps.skip_if_passed(stamp := f"compiled {dtypes}")
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     for name in ("TRITON_INTERPRET", "ROIKIT_BACKEND"):
         environment.pop(name, None)
@@ -38,4 +38,4 @@ def test_every_kernel_compiles(dtypes, tmp_path):
     counted = dict(re.findall(r"(\w+): compiled (\d+) kernels", done.stdout))
     assert set(counted) == {path.stem.removeprefix("calls_") for path in HERE.glob("calls_*.py")}
     assert all(int(number) >= 3 for number in counted.values()), done.stdout
-    stamps.passed(name)
+    stamps.passed(stamp)

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("marks", ["not slow and not large", pytest.param("slow", marks=pytest.mark.slow)])
 @pytest.mark.xdist_group("processes")
 def test_in_a_process_of_their_own(marks):
-    stamps.skip_if_passed(name := f"interpreted {marks}")
+    stamps.skip_if_passed(stamp := f"interpreted {marks}")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment.pop("ROIKIT_BACKEND", None)
     command = [
@@ -41,4 +41,4 @@ def test_in_a_process_of_their_own(marks):
     none = marks == "slow" and done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert none or done.returncode == 0, done.stdout + done.stderr
     assert none or " passed" in done.stdout
-    stamps.passed(name)
+    stamps.passed(stamp)
