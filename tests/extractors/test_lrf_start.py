@@ -81,3 +81,12 @@ def test_a_prior_is_learned():
 def test_both_starts_have_the_papers_parameters():
     states = [LearnedRegionFeatures(8, start=start).state_dict() for start in ("paper", "grid")]
     assert [(k, v.shape) for k, v in states[0].items()] == [(k, v.shape) for k, v in states[1].items()]
+
+
+def test_it_can_be_made_without_memory():
+    from roikit.layers import grid_start
+
+    grid_start._polynomials.cache_clear()
+    with torch.device("meta"):
+        assert LearnedRegionFeatures(4).box_parts.weight.is_meta
+    assert float(dense().sum((2, 3)).min()) > 0.99
