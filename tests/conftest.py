@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config, items):
     are asked for by name."""
     if os.environ.get("ROIKIT_OWN_PROCESS"):
         return
-    # What starts processes takes longest: first, on one worker, while the others compile kernels.
+    # What compiles kernels and what starts processes takes longest, and is in groups: first.
     items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, "laws" not in item.path.parts))
     named = {pathlib.Path(argument.split("::")[0]).resolve() for argument in config.args}
     apart = [item for item in items if item.get_closest_marker("own_process") and item.path.resolve() not in named]

@@ -255,7 +255,14 @@ every = over(ALL)
 compiles = over(COMPILED)
 few = over(FEW)
 smooth = over(SMOOTH)
-dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+# A worker each: a type is a compilation of every kernel, which the other worker would otherwise wait for.
+dtypes = pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float32, id="float32", marks=pytest.mark.xdist_group("float32")),
+        pytest.param(torch.float64, id="float64", marks=pytest.mark.xdist_group("float64")),
+    ],
+)
 
 
 def features(rng: torch.Generator, dtype=torch.float64, batch=2, channels=CHANNELS, height=HEIGHT, width=WIDTH):
