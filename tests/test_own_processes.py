@@ -19,7 +19,10 @@ FILES = sorted(path for path in HERE.rglob("test_*.py") if MARK in path.read_tex
 
 
 @pytest.mark.timeout(900)  # a busy machine
-@pytest.mark.parametrize("marks", ["not slow and not large", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "marks",  # the slow ones take minutes: a group, which begins first
+    ["not slow and not large", pytest.param("slow", marks=[pytest.mark.slow, pytest.mark.xdist_group("own process")])],
+)
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_in_a_process_of_its_own(file, marks):
     command = [
