@@ -18,7 +18,7 @@ MARK = "pytestmark = pytest.mark.own_process"
 FILES = sorted(path for path in HERE.rglob("test_*.py") if MARK in path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.timeout(900)  # a busy machine
+@pytest.mark.timeout(1800)  # a busy machine
 @pytest.mark.parametrize(
     "marks",  # the slow ones take minutes: a group, which begins first
     ["not slow and not large", pytest.param("slow", marks=[pytest.mark.slow, pytest.mark.xdist_group("own process")])],
