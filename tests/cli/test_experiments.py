@@ -112,6 +112,7 @@ def table(tmp_path, coco) -> Path:
     return tmp_path / "t"
 
 
+@pytest.mark.slow  # three runs in processes of their own
 def test_compare(call, fails, table, tmp_path, monkeypatch):
     for key, value in tiny_run.ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
