@@ -40,7 +40,11 @@ def detector():
     return faster_rcnn("test_resnet", **SMALL)
 
 
-@pytest.mark.parametrize("kind", EXTRACTORS, ids=lambda e: e.__name__)
+# Every other one by default: between them all kinds of weights.
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(e, id=e.__name__, marks=[pytest.mark.slow] if i % 2 else []) for i, e in enumerate(EXTRACTORS)],
+)
 def test_every_extractor_is_seen_over_its_box(kind, image, tmp_path):
     """In the detector that takes it; what looks at the whole image by default is asked to look at the region."""
     parameters = inspect.signature(kind).parameters

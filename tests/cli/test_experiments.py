@@ -25,7 +25,9 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize(
     "folder",
     [  # every row of a table is at two scales; test_tables holds them together
-        pytest.param(path, id=name(path), marks=[pytest.mark.slow] if path.name == "coco" else [])
+        pytest.param(
+            path, id=name(path), marks=[pytest.mark.slow] if path.name == "coco" or "mask" in path.parent.name else []
+        )
         for path in sorted({path.parent for path in FILES})
     ],
 )
