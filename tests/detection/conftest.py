@@ -1,5 +1,9 @@
+import socket
+import urllib.error
+
 import pytest
 import torch
+from torchvision.models._api import WeightsEnum
 
 from roikit.detection import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
 
@@ -9,6 +13,21 @@ BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "rfcn": rfcn, "cascade": c
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """No host has an address, and nothing is in a cache."""
+
+    def fail(*args, **kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kwargs: None)
+    monkeypatch.setattr(
+        WeightsEnum, "get_state_dict", lambda *a, **k: (_ for _ in ()).throw(urllib.error.URLError("no network"))
+    )
 
 
 @pytest.fixture

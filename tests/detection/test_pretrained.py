@@ -1,7 +1,5 @@
 """Weights that are asked for: loaded when they are there, one warning when the network is not."""
 
-import socket
-import urllib.error
 import warnings
 
 import pytest
@@ -18,19 +16,6 @@ from roikit.detection import faster_rcnn, mask_rcnn
 
 SMALL = dict(num_classes=4, channels=16, fc_dim=32)
 SIZES = dict(min_size=96, max_size=128, box_score_thresh=0.0, rpn_post_nms_top_n_test=100, box_detections_per_img=10)
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def fail(*args, **kwargs):
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kwargs: None)
-    monkeypatch.setattr(
-        WeightsEnum, "get_state_dict", lambda *a, **k: (_ for _ in ()).throw(urllib.error.URLError("no network"))
-    )
 
 
 def is_from_scratch(model):

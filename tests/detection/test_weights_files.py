@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import warnings
 from pathlib import Path
 
@@ -20,16 +19,6 @@ SMALL = dict(num_classes=3, channels=16, fc_dim=16)
 needs_package = pytest.mark.skipif(
     WEIGHTS_PACKAGES[LITE].path() is None, reason="the extra pretrained is not installed"
 )
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def fail(*args, **kwargs):
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kwargs: None)
 
 
 @needs_package

@@ -14,7 +14,7 @@ from roikit.extractors import RegionExtractor
 from .errors import RunError
 
 # Tables of numbers, not weights of a product: Swin, ViT and their kin train them without decay.
-_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
+_TABLES = ("relative_position_bias_table", "pos_embed")
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
