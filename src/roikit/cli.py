@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
     "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
     "compare": ("roikit.commands.compare", "train the rows of a paper's table, beside the paper's numbers"),
+    "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
     "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),

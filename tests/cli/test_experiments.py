@@ -156,6 +156,26 @@ def test_mean_and_spread_of_seeds():
     assert [result.cell(c) for c in ("AP", "AP50", "AP75")] == ["42.0 ± 2.0", "60.0", "-"]
 
 
+def test_rows_of_several_seeds_say_how_far_they_are_apart(tmp_path):
+    from roikit.train.comparing import Job, as_markdown, results
+    from roikit.train.runfolder import RunFolder
+
+    rows = [{"label": label, "run": label, "paper": [1.0]} for label in ("a", "b")]
+    write(tmp_path / "table.yaml", {"title": "A", "columns": ["AP"], "rows": rows})
+    table = PaperTable.read(tmp_path)
+    jobs = []
+    for row, values in zip(table.rows, ((0.20, 0.25, 0.30), (0.22, 0.28, 0.31)), strict=True):
+        for seed, value in enumerate(values):
+            metrics = {"bbox": {"AP": value}, "train_seconds": 1.0}
+            write(tmp_path / f"{row.run}{seed}" / "metrics.json", json.dumps(metrics))
+            jobs.append(Job(row, seed, RunFolder(tmp_path / f"{row.run}{seed}"), ()))
+    first, second = results(table, jobs)
+    assert first.apart() == "" and second.apart() == "+2.0 (-0.5 … +4.5)"  # 2, 3, 1: 4.303 · 1 / √3
+    assert "| AP | AP less a, 95% |" in as_markdown(table, "shapes", [first, second])
+    first, second = results(table, [job for job in jobs if job.seed == 1])
+    assert second.apart() == "" and "less" not in as_markdown(table, "shapes", [first, second])
+
+
 def test_columns_of_masks(tmp_path):
     from roikit.train.comparing import Job, results
     from roikit.train.runfolder import RunFolder

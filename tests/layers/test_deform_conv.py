@@ -68,6 +68,26 @@ def written_out(x, weight, bias, offset, factor, stride, padding, dilation, grou
 
 
 @pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"stride": (2, 1), "dilation": (1, 2), "bias": False}], ids=str)
+def test_a_channel_a_group_is_torchvision_s(modulated, settings, rng):
+    from torchvision.ops import deform_conv2d
+
+    conv = DeformConv(6, 6, (3, 5), padding=(1, 2), groups=6, modulated=modulated, **settings).double()
+    with torch.no_grad():
+        for parameter in conv.offset.parameters():  # samples in every place, far outside too
+            parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
+    x = torch.randn(2, 6, 9, 11, generator=rng, dtype=torch.float64).requires_grad_()
+    offset, factor = conv.predict(x)
+    expected = deform_conv2d(x, offset, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, factor)
+    leaves = [x, *conv.parameters()]
+    upstream = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
+    found, truth = (torch.autograd.grad((out * upstream).sum(), leaves) for out in (conv(x), expected))
+    for mine, theirs in zip(found, truth, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
 @pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)])
 def test_the_formula_written_out(modulated, stride, dilation, groups):
     conv = DeformConv(2, 4, 3, stride, dilation, dilation, groups, modulated=modulated).double()

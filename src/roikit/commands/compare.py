@@ -25,6 +25,9 @@ def make_parser() -> Parser:
     parser.add_argument("--out", type=str | None, default=None, help="Folder of the runs; runs/TABLE-SCALE.")
     parser.add_argument("--rows", type=str | None, default=None, help="Names of some rows, with commas between them.")
     parser.add_argument("--seeds", type=int, default=1, help="Runs a row, with seeds 0, 1, …")
+    parser.add_argument(
+        "--at_once", type=int, default=1, help="Trainings side by side, on one thread each if there are several."
+    )
     parser.add_argument("--show", type=bool, default=False, help="Train nothing; print what has been trained.")
     return parser
 
@@ -35,8 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     arguments, further = arguments[:place], arguments[place + 1 :]
     arguments = ["--show=true" if argument == "--show" else argument for argument in arguments]
     options = make_parser().parse_args(arguments)
-    if options.seeds < 1:
-        raise RunError(f"--seeds must be at least 1, not {options.seeds}")
+    for name in ("seeds", "at_once"):
+        if getattr(options, name) < 1:
+            raise RunError(f"--{name} must be at least 1, not {getattr(options, name)}")
     for flag in ("--out", "--seed", "--resume", "--config"):
         if any(word == flag or word.startswith(flag + "=") for word in further):
             raise RunError(f"{flag} cannot stand after --: every row has its own")
@@ -47,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     jobs = plan(table, options.scale, out, rows=rows, seeds=options.seeds, further=further)
     if not options.show:
         try:
-            run(jobs, lambda line: print(line, flush=True))
+            threads = 1 if options.at_once > 1 else None
+            run(jobs, lambda line: print(line, flush=True), at_once=options.at_once, threads=threads)
         except KeyboardInterrupt:
             print("stopped; the same command goes on", file=sys.stderr, flush=True)
             return 130
@@ -75,9 +80,13 @@ def show(table: PaperTable, scale: str, found: Sequence[Result]) -> None:
     grid.add_column("row")
     for column in table.columns:
         grid.add_column(column, justify="right", no_wrap=True)
+    several = any(result.interval for result in found)
+    if several:
+        grid.add_column(f"{table.columns[0]} less {found[0].row.label}, 95%", justify="right")
     grid.add_column("training", justify="right", no_wrap=True)
     for result in found:
         paper = result.row.paper
         cells = [result.cell(c) + (f" ({paper[c]:.1f})" if c in paper else "") for c in table.columns]
+        cells += [result.apart()] if several else []
         grid.add_row(result.row.label, *cells, f"{sum(result.seconds) / len(result.seconds):.0f} s")
     console.print(grid)

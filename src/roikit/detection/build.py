@@ -13,11 +13,13 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from ..layers import make_deformable
+from ..multiscale import MultiScale
 from .backbones import Body, build_body, dilate_first, freeze
 from .cascade import CascadeHeads, OneBoxPredictor
 from .design import MASK_BINS, WEIGHTS, Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS, Neck
+from .pooling import apart
 from .position_sensitive import PositionSensitiveNeck, SplitVotes, Vote
 from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
 from .state_dicts import is_detector, read, take_over
@@ -47,7 +49,8 @@ def build(design: Design) -> Any:
         maps = PositionSensitiveNeck(neck, design.num_classes * groups, design.box_outputs * groups)
         settings |= {"box_head": Vote(), "box_predictor": SplitVotes(design.num_classes)}
         model = FasterRCNN(maps, **settings | design.settings)
-        model.roi_heads.box_roi_pool = design.pooling.on(maps)
+        with apart():
+            model.roi_heads.box_roi_pool = design.pooling.on(maps)
     else:
         model = _with_layers(design, neck, settings)
     if set(model.backbone.rpn_maps) != set(model.backbone.strides):
@@ -68,7 +71,10 @@ def build(design: Design) -> Any:
 
 def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
     """A Faster, Mask or Cascade R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
-    pool = design.pooling.on(neck)
+    with apart():
+        pool = design.pooling.on(neck)
+        further = [pooling.on(neck) for pooling in design.stage_poolings()[1:]] if design.kind == "cascade_rcnn" else []
+        mask_pool = None if design.mask_pooling is None else design.mask_pooling.on(neck)
     height, width = pool.output_size
     settings |= {
         "box_head": TwoMLPHead(pool.out_channels(design.channels) * height * width, design.fc_dim),
@@ -77,20 +83,24 @@ def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
     if design.kind != "mask_rcnn":
         model = FasterRCNN(neck, **settings | design.settings)
     else:
-        mask_pool = pool.at(MASK_BINS) if design.mask_pooling is None else design.mask_pooling.on(neck)
+        mask_pool = pool.at(MASK_BINS) if mask_pool is None else mask_pool
         settings["mask_head"] = MaskRCNNHeads(mask_pool.out_channels(design.channels), [design.mask_channels] * 4, 1)
         settings["mask_predictor"] = FullMaskPredictor(design.mask_channels, design.mask_channels, design.num_classes)
         model = MaskRCNN(neck, **settings | design.settings)
         model.roi_heads.mask_roi_pool = mask_pool
     model.roi_heads.box_roi_pool = pool
     if design.kind == "cascade_rcnn":
-        model.roi_heads = _cascade(design, neck, model.roi_heads)
+        model.roi_heads = _cascade(design, further, model.roi_heads)
     return model
 
 
-def _cascade(design: Design, neck: Neck, plain: RoIHeads) -> CascadeHeads:
-    """A stage for each threshold, in place of the heads of a Faster R-CNN, whose settings they take over."""
-    pools = [plain.box_roi_pool, *(pooling.on(neck) for pooling in design.stage_poolings()[1:])]
+def _cascade(design: Design, further: list[MultiScale], plain: RoIHeads) -> CascadeHeads:
+    """A stage for each threshold, in place of the heads of a Faster R-CNN, whose settings they take over.
+
+    Args:
+        further: the poolings of the stages after the first; none where one serves all.
+    """
+    pools = [plain.box_roi_pool, *further]
     height, width = pools[0].output_size
     inputs = pools[0].out_channels(design.channels) * height * width
     predictor = FullBoxPredictor if design.class_specific_boxes else OneBoxPredictor

@@ -15,7 +15,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from ..extractors import PSRoIAlign
 from .necks import NECKS
-from .pooling import Extractors, Pooling, default_extractor, groups_of, is_maker, plan_pooling, show
+from .pooling import Extractors, Pooling, apart, default_extractor, groups_of, is_maker, plan_pooling, show
 from .pretrained import COCO_DETECTORS
 
 WEIGHTS = (None, "imagenet", "coco")
@@ -120,7 +120,8 @@ class Design:
         _check_settings(self.settings)
         if self.kind == "cascade_rcnn":
             self._check_stages()
-        _ = self.pooling, self.mask_pooling
+        with apart():
+            _ = self.pooling, self.mask_pooling
         if self.shared:
             self._check_shared()
         if self.weights == "coco":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -17,6 +18,13 @@ from .necks import Neck
 from .position_sensitive import PositionSensitiveNeck
 
 Extractors = RegionExtractor | Sequence[RegionExtractor] | Callable[..., RegionExtractor]
+
+
+def apart() -> AbstractContextManager[None]:
+    """Extractors are made in here: the random numbers that their layers draw are not missing after it, so that
+    detectors with different extractors and one seed have the same neck and heads (runs that are compared in pairs).
+    """
+    return torch.random.fork_rng(devices=[])
 
 
 def default_extractor(output_size: int, *, aligned: bool) -> RegionExtractor:
@@ -144,9 +152,7 @@ def groups_of(given: Any) -> int:
         group_size = inspect.signature(given).parameters.get("group_size")
         size = 1 if group_size is None else group_size.default
         return int(size) ** 2 if isinstance(size, int) else 1
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # made only to be asked: the random numbers of the detector stay as they are
+    with apart():  # made only to be asked
         made = given()
     return made.groups if isinstance(made, RegionExtractor) else 1
 

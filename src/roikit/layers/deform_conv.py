@@ -31,7 +31,8 @@ class DeformConv(nn.Conv2d):
             other.
 
     ``weight`` and ``bias`` are named as in ``torch.nn.Conv2d``. Sampling is ``torchvision.ops.deform_conv2d``, which
-    has no second derivative. In half precision it is done in float32: positions need more than eight bits.
+    has no second derivative, or ``grid_sample`` where every channel is a group of its own. In half precision it is done
+    in float32: positions need more than eight bits.
 
     Example:
         >>> import torch
@@ -137,10 +138,35 @@ def _sampled(x: Tensor, conv: DeformConv) -> Tensor:
     offset, factor = conv.predict(x)
     dtype = offset.dtype
     bias = None if conv.bias is None else conv.bias.to(dtype)
+    if conv.groups == conv.in_channels == conv.out_channels:
+        out = _depthwise(x.to(dtype), offset, factor, conv)
+        return (out if bias is None else out + bias[:, None, None]).to(x.dtype)
     out = deform_conv2d(
         x.to(dtype), offset, conv.weight.to(dtype), bias, conv.stride, conv.padding, conv.dilation, factor
     )
     return out.to(x.dtype)
+
+
+def _depthwise(x: Tensor, offset: Tensor, factor: Tensor | None, conv: DeformConv) -> Tensor:
+    """A channel a group: all channels are sampled at once, where ``deform_conv2d`` multiplies a matrix of one row for
+    each channel (a training step of 480 channels on 8 × 8 cells takes it ten times as long on a CPU)."""
+    (height, width), (rows, cols), sizes = x.shape[-2:], offset.shape[-2:], conv.kernel_size
+    v, u = offset.unflatten(1, (*sizes, 2)).unbind(3)  # each [B, kernel rows, kernel columns, H', W']
+    v = v + _starts(rows, 0, conv, x)[:, None, :, None]
+    u = u + _starts(cols, 1, conv, x)[:, None, :]
+    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], -1)
+    read = nn.functional.grid_sample(x, grid.flatten(1, 3), align_corners=False)
+    read = read.unflatten(2, (sizes[0] * sizes[1], rows))  # [B, C, K, H', W']
+    if factor is not None:
+        read = read * factor[:, None]
+    return torch.einsum("bckhw,ck->bchw", read, conv.weight.to(x.dtype).flatten(1))
+
+
+def _starts(count: int, axis: int, conv: DeformConv, like: Tensor) -> Tensor:
+    """``Tensor[kernel, outputs]``: where each sample of a kernel lies on an axis before it is moved, in cells."""
+    steps = torch.arange(count, device=like.device, dtype=like.dtype) * conv.stride[axis] - conv.padding[axis]
+    samples = torch.arange(conv.kernel_size[axis], device=like.device, dtype=like.dtype) * conv.dilation[axis]
+    return samples[:, None] + steps
 
 
 def padding_of(conv: nn.Conv2d) -> tuple[int, int]:

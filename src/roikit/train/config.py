@@ -249,6 +249,10 @@ class TrainConfig:
     eval_every: int = 0
     """Steps between evaluations during training; 0 evaluates at the end only."""
 
+    resample: int = 0
+    """Also measure AP over so many draws of the evaluation images with replacement (a bootstrap, kept in
+    metrics.json); 0 is off."""
+
     pictures: bool = True
     """Draw predictions.png and weights.png at the end."""
 
@@ -292,6 +296,7 @@ def validate(config: TrainConfig) -> None:
         ("save_every", config.save_every >= 1, "at least 1"),
         ("keep_checkpoints", config.keep_checkpoints != 1 and config.keep_checkpoints >= 0, "0 or at least 2"),
         ("eval_every", config.eval_every >= 0, "0 or more"),
+        ("resample", config.resample >= 0, "0 or more"),
     ]
     for key, fits, wanted in rules:
         if not fits:

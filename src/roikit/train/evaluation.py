@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .metrics import coco_metrics, encode_masks
+from .resampled import resampled_ap
 from .stream import collate, to_device
 from .voc_metrics import voc_metrics
 
@@ -105,11 +106,15 @@ def evaluate(
     workers: int = 0,
     tick: Callable[[int], None] | None = None,
     voc: bool = False,
+    resample: int = 0,
 ) -> dict[str, Any] | None:
-    """COCO's metrics of a detector on a data set; arguments as for `detect`, and `voc`: with VOC's for the boxes.
+    """COCO's metrics of a detector on a data set; arguments as for `detect`, and
 
-    Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one. VOC's numbers
-    (`voc_metrics`) stand among those of the boxes.
+    Args:
+        voc: with VOC's numbers (`voc_metrics`) among those of the boxes.
+        resample: with `resampled_AP` among them, the AP of so many draws of the images (`resampled_ap`).
+
+    Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one.
     """
     start = time.perf_counter()
     predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
@@ -122,6 +127,9 @@ def evaluate(
         for name, row in numbers.pop("per_class").items():
             boxes["per_class"][name] |= row
         boxes |= numbers
+    if resample and targets:
+        rounds = resampled_ap(predictions, targets, len(dataset.categories), resample)
+        metrics["bbox"]["resampled_AP"] = [round(value, 4) for value in rounds]
     return {**metrics, "images": len(dataset), "seconds": round(time.perf_counter() - start, 2)}
 
 

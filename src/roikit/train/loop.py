@@ -217,6 +217,7 @@ class Training:
                 workers=data.workers,
                 tick=bar.update,
                 voc=is_voc(data.path),
+                resample=self.config.resample if self.step == self.total else 0,
             )
 
     def run_steps(self, log: Log) -> None:
