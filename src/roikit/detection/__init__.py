@@ -1,7 +1,19 @@
 """Two-stage detectors on torchvision's RPN and heads, with timm backbones and any region extractor."""
 
+from .extractor_losses import add_extractor_losses
 from .mimicking import mimic
 from .models import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
+from .oriented import oriented_boxes
 from .state_dicts import WEIGHTS_PACKAGES, WeightsPackage
 
-__all__ = ["WEIGHTS_PACKAGES", "WeightsPackage", "cascade_rcnn", "faster_rcnn", "mask_rcnn", "mimic", "rfcn"]
+__all__ = [
+    "WEIGHTS_PACKAGES",
+    "WeightsPackage",
+    "add_extractor_losses",
+    "cascade_rcnn",
+    "faster_rcnn",
+    "mask_rcnn",
+    "mimic",
+    "oriented_boxes",
+    "rfcn",
+]

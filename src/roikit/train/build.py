@@ -93,3 +93,20 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     if config.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return detector
+
+
+def add_losses(detector: Any, config: TrainConfig) -> None:
+    """The losses of the extractor's own that a configuration asks for, in place.
+
+    Raises:
+        RunError: an extractor that has no such loss.
+    """
+    from roikit.detection import add_extractor_losses
+
+    offsets, oriented = config.optim.offset_penalty, config.optim.oriented_loss
+    if not offsets and not oriented:
+        return
+    try:
+        add_extractor_losses(detector, offsets=offsets, oriented=oriented)
+    except ValueError as error:
+        raise RunError(f"optim.{'oriented_loss' if oriented else 'offset_penalty'}: {error}") from None

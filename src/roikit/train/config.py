@@ -168,6 +168,12 @@ class OptimConfig:
     bins or a convolution's samples or begin as a grid of cells and 0.3 where they attend to cells, and for sgd 0.1 for
     the samples and 1."""
 
+    offset_penalty: float = 0.0
+    """Weight of the mean square of a deformable extractor's offsets in the loss; 0 is off."""
+
+    oriented_loss: float = 0.0
+    """Weight of RoITransformer's loss on the oriented boxes of objects, which are read from their masks; 0 is off."""
+
     clip: float = 10.0
     """Largest norm of the gradient over all parameters; 0 is off."""
 
@@ -279,6 +285,8 @@ def validate(config: TrainConfig) -> None:
         ("optim.momentum", 0 <= optim.momentum < 1, "at least 0 and below 1"),
         ("optim.clip", optim.clip >= 0, "0 or more"),
         ("optim.offset_factor", optim.offset_factor is None or optim.offset_factor >= 0, "0 or more"),
+        ("optim.offset_penalty", optim.offset_penalty >= 0, "0 or more"),
+        ("optim.oriented_loss", optim.oriented_loss >= 0, "0 or more"),
         ("optim.steps", optim.steps >= 1, "at least 1"),
         ("optim.epochs", optim.epochs is None or optim.epochs > 0, "above 0"),
         ("optim.warmup", optim.warmup >= 0, "0 or more"),

@@ -37,7 +37,8 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
     """
     from roikit.data.transforms import train_transform
 
-    data, masks = config.data, config.model.masks
+    data = config.data
+    masks = config.model.masks or config.optim.oriented_loss > 0
     main = accelerator.is_main_process
     with accelerator.main_process_first():
         train_set = open_dataset(data.path, data.train_split, masks, progress=show_progress if main else None)

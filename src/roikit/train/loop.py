@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from . import checkpoint
-from .build import build_model
+from .build import add_losses, build_model
 from .config import TrainConfig, total_steps
 from .datasets import is_voc
 from .errors import RunError
@@ -82,6 +82,7 @@ class Training:
         set_seed(config.seed)
         built = state["built"] if state else None
         self.detector: nn.Module = build_model(config, len(train_set.categories), built).to(accelerator.device)
+        add_losses(self.detector, config)
         self.mimicking = mimicking(self.detector, config.mimic)
         self.samplers = Samplers(self.detector, self.mimicking)
         common: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay, "decay_norms": optim.decay_norms}
