@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("roikit.commands.train", "train a detector, evaluate it, draw what it found"),
     "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
     "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
+    "proposals": ("roikit.commands.proposals", "what a trained detector's RPN proposes, as a file"),
     "compare": ("roikit.commands.compare", "train the rows of a paper's table, beside the paper's numbers"),
     "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),

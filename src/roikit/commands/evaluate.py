@@ -24,6 +24,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--voc", type=bool | None, default=None, help="PASCAL VOC's AP50 too; nothing: where the data is a VOC folder."
     )
+    parser.add_argument(
+        "--proposals", type=str | None, default=None, help="File of proposals; nothing takes the run's, of this split."
+    )
     parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
     parser.add_argument("--out", type=str | None, default=None, help="JSON file for the metrics; must not exist.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from accelerate import Accelerator
 
-    from roikit.data import open_dataset
+    from roikit.data import open_dataset, with_proposals
     from roikit.train.datasets import is_voc, show_progress
     from roikit.train.evaluation import evaluate
     from roikit.train.progress import Progress
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     if dataset.categories != categories:
         theirs, ours = ", ".join(dataset.categories), ", ".join(categories)
         raise RunError(f"{path}: has categories {theirs}; {options.run} was trained on {ours}")
+    if config.data.proposals is not None or options.proposals is not None:
+        if config.data.proposals is None:
+            raise RunError(f"--proposals: the detector of {options.run} has an RPN of its own")
+        dataset = with_proposals(dataset, (options.proposals or config.data.proposals).replace("{split}", split))
     model = model.to(accelerator.device)
     share = -(-len(dataset) // accelerator.num_processes)
     with Progress("eval", share, every=max(1, share // 4), silent=not accelerator.is_main_process) as bar:

@@ -21,6 +21,13 @@ def make_parser() -> Parser:
         "--out", type=str, required=True, help="Folder for pictures and predictions.json; new or empty."
     )
     parser.add_argument(
+        "--ids",
+        type=str | None,
+        default=None,
+        help="COCO JSON file with these images (such as image_info_test-dev2017.json): predictions.json has its image "
+        "and category ids, as COCO's server wants them.",
+    )
+    parser.add_argument(
         "--score", type=float, default=0.5, help="Least score of a box that is drawn (all are in the JSON)."
     )
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
@@ -70,7 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"--out {out}: is not a new or empty folder; nothing is overwritten, choose another")
     paths = find_images(options.images)
-    model, categories, _ = load_trained(options.run)
+    model, categories, config = load_trained(options.run)
+    if config.data.proposals is not None:
+        raise RunError(
+            f"{options.run}: has no RPN, it reads proposals from a file: roikit eval takes it, with its data"
+        )
+    image_ids, category_ids = read_ids(Path(options.ids), paths, categories) if options.ids else (None, None)
 
     import torch
 
@@ -86,7 +98,8 @@ def main(arguments: Sequence[str]) -> int:
         for number, (path, name) in enumerate(zip(paths, picture_names(paths), strict=True), start=1):
             image = read_image(path)
             found = {k: v.cpu() for k, v in model([image.to(device).float() / 255])[0].items()}
-            results += records(found, number, path, categories)
+            image_id = number if image_ids is None else image_ids[number - 1]
+            results += records(found, image_id, path, categories, category_ids)
             keep = found["scores"] >= options.score
             drawn += int(keep.sum())
             draw(image, {k: v[keep] for k, v in found.items()}, categories, out / name)
@@ -97,8 +110,44 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def records(found: dict[str, Any], image_id: int, path: Path, categories: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO's result format (bbox is x, y, width, height in pixels of the image) with the names of file and category."""
+def read_ids(file: Path, paths: Sequence[Path], categories: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """A COCO file's id of each image, by its name, and of each category, by its name.
+
+    Raises:
+        RunError: no COCO file, or an image or a category that is not in it (or twice).
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        images = [(Path(image["file_name"]).name, image["id"]) for image in content["images"]]
+        names = [(category["name"], category["id"]) for category in content["categories"]]
+    except OSError as error:
+        raise RunError(f"--ids {file}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"--ids {file}: is no COCO file with images and categories ({error!r})") from None
+    found = []
+    for what, given, wanted in (("image", images, [path.name for path in paths]), ("category", names, categories)):
+        ids: dict[str, list[Any]] = {}
+        for name, id_ in given:
+            ids.setdefault(name, []).append(id_)
+        for name in wanted:
+            if len(ids.get(name, ())) != 1:
+                raise RunError(f"--ids {file}: has {'no' if name not in ids else 'more than one'} {what} {name!r}")
+        found.append([ids[name][0] for name in wanted])
+    return found[0], found[1]
+
+
+def records(
+    found: dict[str, Any],
+    image_id: Any,
+    path: Path,
+    categories: Sequence[str],
+    category_ids: Sequence[Any] | None = None,
+) -> list[dict[str, Any]]:
+    """COCO's result format (bbox is x, y, width, height in pixels of the image) with the names of file and category.
+
+    Args:
+        category_ids: of `categories`; None: 1, 2, …
+    """
     from roikit.train.metrics import encode_masks
 
     codes = encode_masks(found["masks"][:, 0] >= 0.5) if "masks" in found else None
@@ -109,7 +158,7 @@ def records(found: dict[str, Any], image_id: int, path: Path, categories: Sequen
         row: dict[str, Any] = {
             "image_id": image_id,
             "file_name": str(path),
-            "category_id": label,
+            "category_id": label if category_ids is None else category_ids[label - 1],
             "category": categories[label - 1],
             "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
             "score": round(float(found["scores"][i]), 5),

@@ -6,6 +6,7 @@ from roikit.data.describe import contact_sheet, describe
 from roikit.data.errors import DataError, Problem
 from roikit.data.images import images_in, read_image
 from roikit.data.open import open_dataset, splits_of
+from roikit.data.proposals import with_proposals
 
 __all__ = [
     "DataError",
@@ -21,4 +22,5 @@ __all__ = [
     "open_dataset",
     "read_image",
     "splits_of",
+    "with_proposals",
 ]

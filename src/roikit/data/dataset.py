@@ -79,6 +79,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     - `labels`: int64 `[N]`, 1..n; `categories[label - 1]` is the name; 0 is the background
     - `image_id`: int; `area`: float32 `[N]`, square pixels; `iscrowd`: int64 `[N]`
     - `masks`: uint8 `[N, H, W]`, where `has_masks`
+    - `proposals`: float32 `[N, 4]` xyxy, where they come from a file (`with_proposals`)
 
     An image without boxes has N = 0. Targets keep the crowd boxes (evaluation ignores what falls on them);
     `transforms.train_transform` removes them, since torchvision's detectors would learn them as ordinary objects.
@@ -105,6 +106,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.category_ids = category_ids or list(range(1, len(categories) + 1))
         self.report = report
         self.has_masks = has_masks
+        self.proposals: dict[Any, np.ndarray] | None = None  # by image id, float32 [N, 4]: `with_proposals`
         self.transform: Transform | None = None
 
     def __len__(self) -> int:
@@ -130,6 +132,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             "area": torch.from_numpy(record.area.copy()),
             "iscrowd": torch.from_numpy(record.iscrowd.copy()),
         }
+        if self.proposals is not None:
+            target["proposals"] = torch.from_numpy(self.proposals[record.image_id].copy())
         if self.has_masks:
             masks = np.zeros((len(record.boxes), record.height, record.width), np.uint8)
             for mask, segmentation in zip(masks, record.segmentations, strict=True):

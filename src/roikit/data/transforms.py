@@ -50,6 +50,8 @@ class DetectionTransform:
         inputs: Target = {"boxes": boxes}
         if "masks" in target:
             inputs["masks"] = tv_tensors.Mask(target["masks"])
+        if "proposals" in target:
+            inputs["proposals"] = tv_tensors.BoundingBoxes(target["proposals"], format="XYXY", canvas_size=size)
         picture, outputs = tv_tensors.Image(image), inputs
         for transform in self.transforms:
             picture, outputs = transform(picture, outputs)
@@ -57,6 +59,9 @@ class DetectionTransform:
         result = {**target, "boxes": after}
         if "masks" in outputs:
             result["masks"] = outputs["masks"].as_subclass(Tensor)
+        if "proposals" in outputs:
+            proposals = v2.functional.clamp_bounding_boxes(outputs["proposals"]).as_subclass(Tensor)
+            result["proposals"] = proposals[(_sides(proposals) >= self.least).all(1)]
         if "area" in target:
             result["area"] = target["area"] * _sides(after).prod(1) / _sides(before).prod(1).clamp(min=1e-6)
             if "masks" in result and not torch.equal(after, before):

@@ -1,6 +1,7 @@
 """Two-stage detectors on torchvision's RPN and heads, with timm backbones and any region extractor."""
 
 from .extractor_losses import add_extractor_losses
+from .given_proposals import take_given_proposals
 from .mimicking import mimic
 from .models import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
 from .oriented import oriented_boxes
@@ -16,4 +17,5 @@ __all__ = [
     "mimic",
     "oriented_boxes",
     "rfcn",
+    "take_given_proposals",
 ]

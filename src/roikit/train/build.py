@@ -90,6 +90,8 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         )
     for warning in said:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if config.data.proposals is not None:
+        detection.take_given_proposals(detector)
     if config.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return detector

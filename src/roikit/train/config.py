@@ -29,6 +29,10 @@ class DataConfig:
     eval_split: str = "val"
     """The split to evaluate on."""
 
+    proposals: str | None = None
+    """A file of proposals in COCO's result format (`roikit proposals` makes one) instead of an RPN; {split} in its name
+    is replaced."""
+
     batch: int = 8
     """Images per step over all processes."""
 

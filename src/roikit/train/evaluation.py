@@ -77,10 +77,10 @@ def detect(
     model.eval()
     found: list[tuple[int, dict[str, Any]]] = []
     try:
-        for indices, images, _ in loader:
-            inputs, _ = to_device(images, [], accelerator.device)
+        for indices, images, targets in loader:
+            inputs, given = to_device(images, [_proposed(one) for one in targets], accelerator.device)
             with accelerator.autocast():
-                outputs = model(inputs)
+                outputs = model(inputs, given) if any(given) else model(inputs)
             for index, output in zip(indices, outputs, strict=True):
                 record: dict[str, Any] = {k: output[k].float().cpu() for k in ("boxes", "scores")}
                 record["labels"] = output["labels"].cpu()
@@ -131,6 +131,13 @@ def evaluate(
         rounds = resampled_ap(predictions, targets, len(dataset.categories), resample)
         metrics["bbox"]["resampled_AP"] = [round(value, 4) for value in rounds]
     return {**metrics, "images": len(dataset), "seconds": round(time.perf_counter() - start, 2)}
+
+
+def _proposed(target: dict[str, Any]) -> dict[str, Any]:
+    """Of a target what a detector may see in evaluation: proposals, where it has no RPN, and no object."""
+    if "proposals" not in target:
+        return {}
+    return {"boxes": target["boxes"][:0], "labels": target["labels"][:0], "proposals": target["proposals"]}
 
 
 def _target(dataset: Any, index: int) -> dict[str, Any]:
