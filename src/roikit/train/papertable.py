@@ -17,7 +17,7 @@ from .bases import read_config
 from .errors import RunError
 
 _BOXES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
-METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES))
+METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES), "voc_ap50_07", "voc_ap50")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PaperTable:
     Attributes:
         folder: where it lies.
         title: the paper and the table.
-        columns: of METRICS: of boxes, or of masks (mask_AP).
+        columns: of METRICS: of boxes, of masks (mask_AP), or VOC's AP50 with 11 points or all.
         rows: in the paper's order.
         about: what is special about it, for the reader; may be empty.
     """
