@@ -232,7 +232,9 @@ def test_a_damaged_cache_is_reported(tmp_path):
 
 
 def test_unknown_level_and_split():
-    with pytest.raises(DataError, match="no such level of Shapes; there are shapes:full, shapes:easy, shapes:tiny"):
+    with pytest.raises(
+        DataError, match="no such level of Shapes; there are shapes:full, shapes:easy, shapes:medium, shapes:tiny"
+    ):
         open_dataset("shapes:hard", "train")
     with pytest.raises(DataError, match="no split 'test'; Shapes has train and val"):
         open_dataset("shapes:tiny", "test")

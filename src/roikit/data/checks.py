@@ -46,6 +46,7 @@ class Annotated:
     size: tuple[int, int] | None  # width, height as annotated
     where: str  # the annotation file, for messages
     boxes: list[Box] = field(default_factory=list)
+    relative: bool = False  # boxes and polygons are fractions of the sides of the image as a viewer shows it
 
 
 def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> list[ImageFile | str]:
@@ -93,6 +94,17 @@ def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> l
     return results
 
 
+def alike_names(categories: Sequence[str]) -> list[str]:
+    """A line for a report where names of categories differ by letter case or spaces alone."""
+    seen: dict[str, list[str]] = {}
+    for name in categories:
+        seen.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in seen.values() if len(names) > 1]
+    return (
+        [f"categories that differ by letter case or spaces alone are kept apart: {'; '.join(alike)}"] if alike else []
+    )
+
+
 def finish(
     found: Iterable[Annotated],
     problems: Problems,
@@ -110,7 +122,10 @@ def finish(
             problems.add(item.path, image)
             continue
         stored, upright = (image.width, image.height), False
-        if item.size is None:
+        if item.relative:
+            upright = image.orientation != 1
+            _to_pixels(item, *image.upright_size)
+        elif item.size is None:
             unsized += 1
         elif item.size != stored:
             if item.size != image.upright_size:
@@ -130,6 +145,17 @@ def finish(
     if turned:
         report.notes.append(f"{turned} images have an EXIF rotation that their annotation does not use: read as stored")
     return records
+
+
+def _to_pixels(item: Annotated, width: int, height: int) -> None:
+    for box in item.boxes:
+        x1, y1, x2, y2 = box.xyxy
+        box.xyxy = (x1 * width, y1 * height, x2 * width, y2 * height)
+        if box.segmentation is not None:
+            box.segmentation = [
+                [value * (height if place % 2 else width) for place, value in enumerate(polygon)]
+                for polygon in box.segmentation
+            ]
 
 
 def _record(

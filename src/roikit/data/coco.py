@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roikit.data.checks import Annotated, Box, Progress, finish
+from roikit.data.checks import Annotated, Box, Progress, alike_names, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
-from roikit.data.masks import segmentation_fault
+from roikit.data.finding import Finder
+from roikit.data.masks import usable_segmentation
+from roikit.data.seeded_split import FILE as SPLIT_FILE
+from roikit.data.seeded_split import SPLITS, seeded_split
+from roikit.data.text import is_litter, read_text
 
 _LIMIT = 1e12
 
@@ -26,55 +32,122 @@ _FILES = (
 _IMAGES = ("images/{split}", "{split}", "images/{split}2017", "{split}2017", "images", "", "{split}2014")
 
 
+_ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
+_OTHER = ("captions_", "person_keypoints_", "stuff_", "panoptic_")  # beside COCO's own instances
+
+
 def coco_file(folder: Path, split: str) -> Path | None:
     """The annotation file of a split in a COCO folder, None where there is none."""
-    return next((file for name in _FILES if (file := folder / name.format(split=split)).is_file()), None)
+    names = [name.format(split=own) for own in _ALIASES.get(split, (split,)) for name in _FILES]
+    return next((file for name in names if (file := folder / name).is_file()), None)
 
 
 def coco_splits(folder: Path) -> list[str]:
-    """Names of the splits that a COCO folder has annotation files for."""
-    files = [file.stem for pattern in ("annotations/*.json", "*.json") for file in sorted(folder.glob(pattern))]
+    """Names of the splits that a COCO folder has annotation files for; train and val where one file is all it has."""
+    if undivided_file(folder) is not None:
+        return list(SPLITS)
+    files = [file.stem for file in _files(folder)]
     # COCO's own folder has captions and keypoints beside the instances
     instances = [stem.removeprefix("instances_") for stem in files if stem.startswith("instances_")]
     return (instances or files) + [file.parent.name for file in sorted(folder.glob("*/_annotations.coco.json"))]
 
 
-def read_coco(file: Path, split: str, *, masks: bool = False, progress: Progress | None = None) -> DetectionDataset:
+def undivided_file(folder: Path) -> Path | None:
+    """The only annotation file of a folder, where its name is that of no split: `result.json` of Label Studio,
+    `annotations/instances_default.json` of CVAT, `_annotations.coco.json`."""
+    files = _files(folder)
+    if len(files) != 1 or any(folder.glob("*/_annotations.coco.json")):
+        return None
+    name = files[0].stem.removeprefix("instances_").rstrip("0123456789")
+    return None if name in ("train", "test", "val", "valid", "validation", "trainval", "test-dev") else files[0]
+
+
+def _files(folder: Path) -> list[Path]:
+    every = [file for pattern in ("annotations/*.json", "*.json") for file in sorted(folder.glob(pattern))]
+    return [
+        file for file in every if not is_litter(file) and file.name != SPLIT_FILE and not file.stem.startswith(_OTHER)
+    ]
+
+
+@dataclass
+class _Reading:
+    """What is counted and refused while a file is read."""
+
+    file: Path
+    problems: Problems
+    refused: dict[str, set[Any]] = field(default_factory=lambda: {"image": set(), "category": set()})
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def refuse(self, kind: str, where: str, entry: Any, reason: str) -> None:
+        """An entry that cannot be used is one problem; what refers to it is none."""
+        self.problems.add(self.file, f"{where}: {reason}")
+        self.refused[kind].add(whole(entry.get("id")) if isinstance(entry, dict) else None)
+
+    def is_refused(self, kind: str, number: int | None) -> bool:
+        return number in self.refused[kind] or None in self.refused[kind]
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, also one written as 64.0; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value and abs(value) < _LIMIT and value == int(value) else None
+
+
+def read_coco(
+    file: Path, split: str, *, masks: bool = False, progress: Progress | None = None, divide: Path | None = None
+) -> DetectionDataset:
     """Read one COCO JSON file.
 
     Category ids may have gaps; labels 1..n follow the order of the ids. Boxes are `[x, y, width, height]` with the
-    image's corner at (0, 0), so xyxy is `(x, y, x + width, y + height)`. `iscrowd` is kept in the targets.
+    image's corner at (0, 0), so xyxy is `(x, y, x + width, y + height)`. `iscrowd` is kept in the targets. A category
+    that no annotation uses and that all others name as their supercategory is left out (Roboflow writes one).
 
     Images are looked for in `images/{split}`, `{split}`, `images` and the folder itself (with COCO's years too),
     beside the JSON file and one folder up.
+
+    Args:
+        divide: the folder of a data set whose only file this is: the split is drawn (`seeded_split`).
 
     Raises:
         DataError: broken JSON, or problems in the file or its images (see `open_dataset`).
     """
     data = _load(file)
     problems, report = Problems(str(file)), Report(f"{file}")
-    categories = _categories(data["categories"], file, problems)
+    reading = _Reading(file, problems)
+    categories = _without_parent(_categories(data["categories"], reading), data, report)
     labels = {number: label for label, number in enumerate(categories, start=1)}
-    images = _images(data["images"], file, split, problems)
+    images = _images(data["images"], split, reading, report)
     seen: set[Any] = set()
-    no_area = 0
     for position, annotation in enumerate(data["annotations"]):
         where = f"annotations[{position}]"
         try:
             if not isinstance(annotation, dict):
                 raise DataError(f"{where}: {type(annotation).__name__}, not an object")
-            if "id" in annotation:
+            if annotation.get("id") is not None:
                 where = f"annotation id {annotation['id']!r}"
                 if str(annotation["id"]) in seen:
                     raise DataError(f"{where}: the id is used more than once")
                 seen.add(str(annotation["id"]))
-            item, box = _box(annotation, where, images, labels, masks)
-            item.boxes.append(box)
-            no_area += box.area is None
+            found = _box(annotation, where, images, labels, masks, reading)
+            if found is not None:
+                found[0].boxes.append(found[1])
+                reading.counts["area"] += found[1].area is None
         except DataError as error:
             problems.add(file, error.message)
-    if no_area:
-        report.notes.append(f"{no_area} annotations have no area: the area of the box is used")
+    if divide is not None and not problems.found:
+        names = {_below(item.path, divide): number for number, item in images.items()}
+        chosen, note = seeded_split(divide, list(names), split)
+        images = {number: images[number] for number in sorted(names[name] for name in chosen)}
+        report.notes.append(note)
+    for key, text in (
+        ("area", "annotations have no area: the area of the box is used"),
+        ("pieces", "pieces of masks enclose nothing: dropped"),
+        ("maskless", "annotations have no usable mask: left out, since masks were asked for"),
+    ):
+        if reading.counts[key]:
+            report.notes.append(f"{reading.counts[key]} {text}")
+    report.notes += alike_names(list(categories.values()))
     records = finish(images.values(), problems, report, masks=masks, progress=progress)
     problems.raise_if_any()
     return DetectionDataset(
@@ -82,17 +155,17 @@ def read_coco(file: Path, split: str, *, masks: bool = False, progress: Progress
     )
 
 
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
 def _load(file: Path) -> dict[str, list]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        data = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise DataError(f"{file}: broken JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise DataError(f"{file}: broken JSON (nested too deeply)") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: holds a {type(data).__name__}, not COCO's object of images, annotations, categories")
     for key in ("images", "annotations", "categories"):
@@ -105,84 +178,134 @@ def _load(file: Path) -> dict[str, list]:
     return data
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _categories(entries: list, file: Path, problems: Problems) -> dict[int, str]:
+def _categories(entries: list, reading: _Reading) -> dict[int, str]:
     found: dict[int, str] = {}
     for position, entry in enumerate(entries):
         where = f"categories[{position}]"
         if not isinstance(entry, dict):
-            problems.add(file, f"{where}: {type(entry).__name__}, not an object")
+            reading.refuse("category", where, entry, f"{type(entry).__name__}, not an object")
             continue
         missing = [key for key in ("id", "name") if key not in entry]
+        number = whole(entry.get("id"))
         if missing:
-            problems.add(file, f"{where}: missing key '{missing[0]}'")
-        elif not _is_id(entry["id"]):
-            problems.add(file, f"{where}: id {entry['id']!r} is not an integer")
-        elif entry["id"] in found:
-            problems.add(file, f"{where}: id {entry['id']} is used more than once")
+            reading.refuse("category", where, entry, f"missing key '{missing[0]}'")
+        elif number is None:
+            reading.refuse("category", where, entry, f"id {entry['id']!r} is not an integer")
+        elif number in found:
+            reading.refuse("category", where, entry, f"id {number} is used more than once")
         elif str(entry["name"]) in found.values():
-            problems.add(file, f"{where}: name {entry['name']!r} is used more than once")
+            reading.refuse("category", where, entry, f"name {entry['name']!r} is used more than once")
         else:
-            found[entry["id"]] = str(entry["name"])
+            found[number] = str(entry["name"])
     return dict(sorted(found.items()))
 
 
-def _images(entries: list, file: Path, split: str, problems: Problems) -> dict[int, Annotated]:
+def _without_parent(categories: dict[int, str], data: dict[str, list], report: Report) -> dict[int, str]:
+    """The categories but for one that only says what the others are kinds of."""
+    entries = {whole(entry["id"]): entry for entry in data["categories"] if isinstance(entry, dict) and "id" in entry}
+    used = {whole(one.get("category_id")) for one in data["annotations"] if isinstance(one, dict)}
+    for number, name in categories.items():
+        others = [entries[other].get("supercategory") for other in categories if other != number]
+        if number not in used and others and all(parent == name for parent in others):
+            report.notes.append(f"category {number}, {name!r}, has no annotation and is what the others are: left out")
+            return {other: own for other, own in categories.items() if other != number}
+    return categories
+
+
+def _images(entries: list, split: str, reading: _Reading, report: Report) -> dict[int, Annotated]:
     names: dict[int, tuple[str, tuple[int, int] | None]] = {}
     for position, entry in enumerate(entries):
         where = f"images[{position}]"
         if not isinstance(entry, dict):
-            problems.add(file, f"{where}: {type(entry).__name__}, not an object")
+            reading.refuse("image", where, entry, f"{type(entry).__name__}, not an object")
             continue
         missing = [key for key in ("id", "file_name") if key not in entry]
+        number = whole(entry.get("id"))
         if missing:
-            problems.add(file, f"{where}: missing key '{missing[0]}'")
-        elif not _is_id(entry["id"]):
-            problems.add(file, f"{where}: id {entry['id']!r} is not an integer")
+            reading.refuse("image", where, entry, f"missing key '{missing[0]}'")
+        elif number is None:
+            reading.refuse("image", where, entry, f"id {entry['id']!r} is not an integer")
         elif not isinstance(entry["file_name"], str) or not entry["file_name"]:
-            problems.add(file, f"{where}: file_name {entry['file_name']!r} is not a name")
-        elif entry["id"] in names:
-            problems.add(file, f"{where}: id {entry['id']} is used more than once")
+            reading.refuse("image", where, entry, f"file_name {entry['file_name']!r} is not a name")
+        elif number in names:
+            reading.refuse("image", where, entry, f"id {number} is used more than once")
         else:
-            width, height = entry.get("width"), entry.get("height")
-            if width is None or height is None:
-                names[entry["id"]] = (entry["file_name"], None)
-            elif _is_id(width) and _is_id(height) and width > 0 and height > 0:
-                names[entry["id"]] = (entry["file_name"], (width, height))
+            stated = entry.get("width"), entry.get("height")
+            width, height = whole(stated[0]), whole(stated[1])
+            if None in stated:
+                names[number] = (entry["file_name"], None)
+            elif width is not None and height is not None and width > 0 and height > 0:
+                names[number] = (entry["file_name"], (width, height))
             else:
-                problems.add(file, f"{where}: size {width!r} x {height!r} is not two positive integers")
-    folder = _image_folder(file, split, [name for name, _ in names.values()])
-    return {number: Annotated(folder / name, number, size, str(file)) for number, (name, size) in sorted(names.items())}
+                reason = f"size {stated[0]!r} x {stated[1]!r} is not two positive integers"
+                reading.refuse("image", where, entry, reason)
+    file = reading.file
+    folders = _image_folders(file, split, [name for name, _ in names.values()])
+    # never above the data set: a file's parent may be anything, but that of annotations/ is the data set
+    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    finder = Finder(folders, [folder for folder in folders if folder == root or root in folder.parents])
+    found: dict[int, Annotated] = {}
+    numbers: dict[Path, list[int]] = {}
+    for number, (name, size) in sorted(names.items()):
+        path = finder.find(name)
+        if path is None:
+            reading.problems.add(folders[0] / name, f"missing image: no such file{finder.hint(name)}")
+            reading.refused["image"].add(number)
+            continue
+        found[number] = Annotated(path, number, size, str(file))
+        numbers.setdefault(path, []).append(number)
+    report.notes += finder.notes()
+    twice = [f"{path.name} ({', '.join(map(str, ids))})" for path, ids in numbers.items() if len(ids) > 1]
+    if twice:
+        report.notes.append(f"{len(twice)} files stand under several image ids, such as {twice[0]}: kept as several")
+    return found
 
 
-def _image_folder(file: Path, split: str, names: list[str]) -> Path:
-    """The folder that holds the most of the first images; where none holds any, the one a user would expect."""
+def _image_folders(file: Path, split: str, names: list[str]) -> list[Path]:
+    """The folders that images may lie in: first the one that holds the most of the first images; where none holds any,
+    the one a user would expect."""
+    own = file.stem.removeprefix("instances_")  # CVAT's images/default beside annotations/instances_default.json
     candidates = [
-        base / pattern.format(split=split) for base in (file.parent, file.parent.parent) for pattern in _IMAGES
+        base / pattern.format(split=name)
+        for name in dict.fromkeys((split, own))
+        for base in (file.parent, file.parent.parent)
+        for pattern in _IMAGES
     ]
     sample = names[:50]
     held = [sum((folder / name).is_file() for name in sample) for folder in candidates]
     if any(held):
-        return candidates[held.index(max(held))]
-    return next((folder for folder in reversed(candidates) if folder.is_dir() and folder.name == split), file.parent)
+        first = candidates[held.index(max(held))]
+    else:
+        expected = (folder for folder in reversed(candidates) if folder.is_dir() and folder.name == split)
+        first = next(expected, file.parent)
+    return [first, *(folder for folder in dict.fromkeys(candidates) if folder != first and folder.is_dir())]
 
 
 def _box(
-    annotation: dict, where: str, images: dict[int, Annotated], labels: dict[int, int], masks: bool
-) -> tuple[Annotated, Box]:
+    annotation: dict,
+    where: str,
+    images: dict[int, Annotated],
+    labels: dict[int, int],
+    masks: bool,
+    reading: _Reading,
+) -> tuple[Annotated, Box] | None:
+    """The image and the box of an annotation; None where what it belongs to was refused, or it has no mask to use."""
     for key in ("image_id", "category_id", "bbox"):
         if key not in annotation:
             raise DataError(f"{where}: missing key '{key}'")
-    item = images.get(annotation["image_id"]) if _is_id(annotation["image_id"]) else None
+    number, category = whole(annotation["image_id"]), whole(annotation["category_id"])
+    item = images.get(number) if number is not None else None
+    if (item is None and reading.is_refused("image", number)) or (
+        category not in labels and reading.is_refused("category", category)
+    ):
+        return None
     if item is None:
         raise DataError(f"{where}: image_id {annotation['image_id']!r} is not among the images")
-    category = annotation["category_id"]
-    if not _is_id(category) or category not in labels:
-        known = ", ".join(str(number) for number in list(labels)[:20])
-        raise DataError(f"{where}: unknown category_id {category!r}; known: {known}{', ...' * (len(labels) > 20)}")
+    if category not in labels:
+        known = ", ".join(str(one) for one in list(labels)[:20])
+        raise DataError(
+            f"{where}: unknown category_id {annotation['category_id']!r}; known: {known}{', ...' * (len(labels) > 20)}"
+        )
     bbox = annotation["bbox"]
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
         raise DataError(f"{where}: bbox {str(bbox)[:60]} is not four finite numbers [x, y, width, height]")
@@ -191,18 +314,23 @@ def _box(
     area = annotation.get("area")
     if not degenerate and area is not None and not (_is_number(area) and area >= 0):
         raise DataError(f"{where}: area {area!r} is not a number of at least 0")
-    crowd = annotation.get("iscrowd", 0)
+    crowd = 0 if annotation.get("iscrowd") is None else annotation["iscrowd"]
     if crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd {crowd!r} is not 0 or 1")
     segmentation = annotation.get("segmentation") if masks else None
     if masks and not degenerate:
-        if segmentation is None:
+        if "segmentation" not in annotation:
             raise DataError(f"{where}: missing key 'segmentation', and masks were asked for")
         if item.size is None:
             raise DataError(f"{where}: masks need the width and height of image {item.path.name}, which it lacks")
-        fault = segmentation_fault(segmentation, item.size[1], item.size[0])
-        if fault:
-            raise DataError(f"{where}: {fault}")
+        try:
+            segmentation, dropped = usable_segmentation(segmentation, item.size[1], item.size[0])
+        except DataError as error:
+            raise DataError(f"{where}: {error.message}") from None
+        reading.counts["pieces"] += dropped
+        if segmentation is None:
+            reading.counts["maskless"] += 1
+            return None
     box = Box(
         xyxy=(x, y, x + width, y + height),
         label=labels[category],

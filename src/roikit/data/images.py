@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from roikit.data.errors import DataError
+from roikit.data.text import is_litter
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """Endings of image files, as `images_in` looks for them (in any case)."""
@@ -87,7 +88,9 @@ def images_in(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file() and not is_litter(file)
+    )
     if not files:
         raise DataError(f"{folder}: no images in this folder (looked for {', '.join(SUFFIXES)})")
     return files

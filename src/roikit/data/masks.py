@@ -5,38 +5,60 @@ The run-length code is faster-coco-eval's, imported on first use.
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import numpy as np
 
+from roikit.data.errors import DataError
 
-def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None:
-    """What is wrong with an annotation's `segmentation` in an image of this size, or None."""
+
+def usable_segmentation(segmentation: Any, height: int, width: int) -> tuple[Any, int]:
+    """An annotation's `segmentation` in an image of this size as it can be decoded, and how many of its polygons
+    enclose nothing (fewer than three corners) and were dropped. None where nothing is left of it.
+
+    Raises:
+        DataError: it is neither polygons nor run lengths of the image.
+    """
     if isinstance(segmentation, dict):
-        size, counts = segmentation.get("size"), segmentation.get("counts")
-        if size is None or counts is None:
-            return "segmentation has no 'size' or no 'counts'"
-        if list(size) != [height, width]:
-            return f"segmentation is of size {list(size)} (height, width), the image of {[height, width]}"
-        if isinstance(counts, list):
-            total = sum(counts) if all(isinstance(c, int) and c >= 0 for c in counts) else None
-        elif isinstance(counts, (str, bytes)):
-            total = _compressed_total(counts)
-        else:
-            return f"segmentation counts are of type {type(counts).__name__}, not a list or a string"
-        if total != height * width:
-            return f"segmentation run lengths cover {total} pixels, the image has {height * width}"
-        return None
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return "segmentation is empty"
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                return "segmentation polygon is not a list of at least three x, y pairs"
-            if not all(isinstance(v, (int, float)) and np.isfinite(v) for v in polygon):
-                return "segmentation polygon holds something that is not a finite number"
-        return None
-    return f"segmentation is of type {type(segmentation).__name__}, not polygons or run lengths"
+        return _run_lengths(segmentation, height, width), 0
+    if segmentation is None:
+        return None, 0
+    if not isinstance(segmentation, list):
+        raise DataError(f"segmentation is of type {type(segmentation).__name__}, not polygons or run lengths")
+    kept = []
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or len(polygon) % 2:
+            raise DataError("segmentation polygon is not a list of x, y pairs")
+        if not all(isinstance(v, (int, float)) and np.isfinite(v) for v in polygon):
+            raise DataError("segmentation polygon holds something that is not a finite number")
+        if len(polygon) >= 6:
+            kept.append(polygon)
+    return kept or None, len(segmentation) - len(kept)
+
+
+def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size is None or counts is None:
+        raise DataError("segmentation has no 'size' or no 'counts'")
+    if not isinstance(size, list | tuple) or list(size) != [height, width]:
+        raise DataError(f"segmentation is of size {size} (height, width), the image of {[height, width]}")
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts.endswith(counts[1]):
+        # str() of what pycocotools returns, not its text: with Python's escapes
+        counts = ast.literal_eval(counts)
+    if isinstance(counts, list):
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise DataError("segmentation counts are not whole numbers of pixels")
+        total: int | None = sum(counts)
+    elif isinstance(counts, (str, bytes)):
+        total = _compressed_total(counts)
+        if total is None:
+            raise DataError("segmentation counts are no compressed run lengths")
+    else:
+        raise DataError(f"segmentation counts are of type {type(counts).__name__}, not a list or a string")
+    if total != height * width:
+        raise DataError(f"segmentation run lengths cover {total} pixels, the image has {height * width}")
+    return {"size": [height, width], "counts": counts}
 
 
 def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from roikit.data.checks import Progress
-from roikit.data.coco import coco_file, coco_splits, read_coco
+from roikit.data.coco import coco_file, coco_splits, read_coco, undivided_file
 from roikit.data.dataset import DetectionDataset, union
 from roikit.data.errors import DataError
-from roikit.data.voc import is_voc, read_voc, voc_splits
+from roikit.data.voc import VocFolder, read_voc, voc_folder
+from roikit.data.yolo import YoloFolder, read_yolo, yolo_folder
 
 
 def open_dataset(
@@ -30,11 +31,16 @@ def open_dataset(
               a folder of that name is `"./shapes"`
             - a COCO folder: `annotations/instances_{split}.json`, `annotations/{split}.json`, `{split}.json` or
               `{split}/_annotations.coco.json`, with COCO's own years (`instances_train2017.json`, `train2017/`) found
-              for `train`; the images in `images/{split}`, `{split}`, `images` or the folder itself
+              for `train`; the images in `images/{split}`, `{split}`, `images` or the folder itself; or one JSON file
+              that is all
             - a COCO JSON file; `{split}` in its name is replaced
-            - a VOC folder: `Annotations/`, `ImageSets/Main/{split}.txt`, `JPEGImages/`
+            - a VOC folder: `Annotations/`, `ImageSets/Main/{split}.txt`, `JPEGImages/`; a `VOCdevkit/` with several;
+              XML files beside images, or in `annotations/` beside `images/`
+            - a YOLO folder or YAML file (`train`, `val`, `names`), or `images/` and `labels/` with a `classes.txt`
+
+            docs/data.md has the table. What comes without splits is split once, 80 to 20, which is said and kept.
         split: `"train"`, `"val"`, ... as the files are named; `"train+val"` is both as one.
-        masks: read instance masks too (COCO and Shapes).
+        masks: read instance masks too (COCO, YOLO's polygons and Shapes).
         categories: the names to expect, in label order (VOC only; a COCO file lists its own).
         progress: called with (text, done, total) while images are drawn or checked.
 
@@ -58,8 +64,14 @@ def open_dataset(
         return _open_shapes(name, split, masks, progress)
     path = Path(name.replace("{split}", split)).expanduser()
     if path.is_file():
+        if path.suffix.lower() in (".yaml", ".yml"):
+            yolo = yolo_folder(path)
+            assert yolo is not None
+            return read_yolo(yolo, split, masks=masks, progress=progress)
         if path.suffix.lower() != ".json":
-            raise DataError(f"{path}: not a data set; expected a folder, a COCO .json file or shapes[:LEVEL]")
+            raise DataError(
+                f"{path}: not a data set; expected a folder, a COCO .json file, a YOLO .yaml file or shapes[:LEVEL]"
+            )
         return read_coco(path, split, masks=masks, progress=progress)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -71,8 +83,12 @@ def splits_of(path: str | Path) -> list[str]:
     name = str(path)
     if name == "shapes" or name.startswith("shapes:"):
         return ["train", "val"]
-    folder = Path(name).expanduser()
-    return (voc_splits(folder) if is_voc(folder) else coco_splits(folder)) if folder.is_dir() else []
+    place = Path(name).expanduser()
+    if place.is_dir():
+        layout = layout_of(place)
+        return coco_splits(place) if layout is None else layout.splits
+    yolo = yolo_folder(place) if place.suffix.lower() in (".yaml", ".yml") and place.is_file() else None
+    return [] if yolo is None else yolo.splits
 
 
 def _open_shapes(name: str, split: str, masks: bool, progress: Progress | None) -> DetectionDataset:
@@ -92,19 +108,53 @@ def _open_shapes(name: str, split: str, masks: bool, progress: Progress | None) 
 def _open_folder(
     folder: Path, split: str, masks: bool, categories: Sequence[str] | None, progress: Progress | None
 ) -> DetectionDataset:
-    if is_voc(folder):
+    layout = layout_of(folder)
+    if isinstance(layout, VocFolder):
         if masks:
-            raise DataError(f"{folder}: a VOC folder is read for its boxes only; masks need a COCO file")
-        return read_voc(folder, split, categories=categories, progress=progress)
+            raise DataError(f"{folder}: VOC's files are read for their boxes only; masks need a COCO file")
+        return read_voc(layout, split, categories=categories, progress=progress)
+    if isinstance(layout, YoloFolder):
+        return read_yolo(layout, split, masks=masks, progress=progress)
+    undivided = undivided_file(folder)
+    if undivided is not None:
+        return read_coco(undivided, split, masks=masks, progress=progress, divide=folder)
     file = coco_file(folder, split)
     if file is None:
-        if not any(folder.iterdir()):
-            raise DataError(f"{folder}: the folder is empty")
-        have = coco_splits(folder)
-        if have:
-            raise DataError(f"{folder}: no annotation file for split {split!r}; splits found: {', '.join(have)}")
-        raise DataError(
-            f"{folder}: neither a COCO folder (annotations/instances_{split}.json or {split}.json) "
-            "nor a VOC folder (Annotations/, ImageSets/Main/, JPEGImages/)"
-        )
+        have = ", ".join(coco_splits(folder))
+        raise DataError(f"{folder}: no annotation file for split {split!r}; splits found: {have}")
     return read_coco(file, split, masks=masks, progress=progress)
+
+
+def layout_of(folder: Path) -> VocFolder | YoloFolder | None:
+    """What a folder holds; None is COCO's layout.
+
+    Raises:
+        DataError: nothing, with what there is in the folders below; or several things, with how to say which.
+    """
+    found: dict[str, tuple[Any, str]] = {}
+    yolo, voc = yolo_folder(folder), voc_folder(folder)
+    if yolo is not None:
+        found["YOLO"] = (yolo, f"{yolo.source}")
+    if voc is not None:
+        found["VOC"] = (voc, "a folder with the XML files and images alone")
+    if coco_splits(folder):
+        found["COCO"] = (None, "the JSON file")
+    if len(found) == 1:
+        return next(iter(found.values()))[0]
+    if found:
+        how = "; ".join(f"for {name} give {what}" for name, (_, what) in found.items())
+        raise DataError(f"{folder}: holds files of several layouts, {' and '.join(found)}: {how}")
+    if not any(folder.iterdir()):
+        raise DataError(f"{folder}: the folder is empty")
+    below = []
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and (yolo_folder(child) or voc_folder(child) or coco_splits(child)):
+            below.append(child.name)
+    if below:
+        raise DataError(f"{folder}: no data set, but there are some in it: {', '.join(below)}")
+    seen = ", ".join(sorted(child.name for child in folder.iterdir())[:8])
+    raise DataError(
+        f"{folder}: no data set that is known: neither COCO (annotations/instances_{{split}}.json, "
+        "{split}/_annotations.coco.json, one .json file), nor VOC (Annotations/*.xml, or XML files beside images), nor "
+        f"YOLO (data.yaml, or labels/ with classes.txt); there is {seen}"
+    )

@@ -1,37 +1,104 @@
-"""Folders in the layout of PASCAL VOC: Annotations/*.xml, ImageSets/Main/{split}.txt, JPEGImages/*."""
+"""PASCAL VOC's layout and what tools make of it: an XML file of boxes for each image."""
 
 from __future__ import annotations
 
-import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
-from roikit.data.checks import Annotated, Box, Progress, finish
-from roikit.data.dataset import DetectionDataset, Report
+from roikit.data.checks import Annotated, Progress, alike_names, finish
+from roikit.data.dataset import DetectionDataset, Report, union
 from roikit.data.errors import DataError, Problems
+from roikit.data.finding import Finder, followed
 from roikit.data.images import SUFFIXES
+from roikit.data.seeded_split import SPLITS, seeded_split
+from roikit.data.text import is_litter
+from roikit.data.voc_files import box_of, image_set, names_of, objects_of, parse_all, size_of
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_IMAGES = ("JPEGImages", "images", "Images", "jpegimages", "")
+_PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class VocFolder:
+    """A data set of XML files.
+
+    Attributes:
+        base: its folder.
+        annotations: of the XML files, or of each split's where splits are folders.
+        sets: the image set of each split; a folder of XML files where splits are folders; empty: no splits.
+        years: the folders of a VOCdevkit, each of them such a data set.
+    """
+
+    base: Path
+    annotations: Path
+    sets: dict[str, Path]
+    years: tuple[VocFolder, ...] = ()
+
+    @property
+    def splits(self) -> list[str]:
+        if self.years:
+            return sorted({split for year in self.years for split in year.splits})
+        return list(self.sets) or list(SPLITS)
+
+
+def voc_folder(base: Path) -> VocFolder | None:
+    """The data set of a folder; None where it is none of XML files.
+
+    Found are VOC's own (`Annotations/`, `JPEGImages/`, `ImageSets/Main/` or `ImageSets/`), a `VOCdevkit/` of several
+    years, `annotations/` beside `images/`, XML files beside the images, and such a folder for each split.
+    """
+    annotations = next((child for child in _folders(base) if child.name.lower() == "annotations"), None)
+    if annotations is not None and _has_xml(annotations, deep=True):
+        return VocFolder(base, annotations, _sets(base))
+    if annotations is not None and (base / "ImageSets").is_dir():
+        return VocFolder(base, annotations, _sets(base))
+    years = [year for child in _folders(base) if child.name.upper().startswith("VOC") and (year := voc_folder(child))]
+    if years:
+        return VocFolder(base, base, {}, tuple(years))
+    if _has_xml(base):
+        return VocFolder(base, base, {})
+    parts = {}
+    for split, names in _PARTS.items():
+        folder = next((base / name for name in names if _has_xml(base / name)), None)
+        if folder is not None:
+            parts[split] = folder
+    return VocFolder(base, base, parts) if parts else None
 
 
 def is_voc(folder: Path) -> bool:
-    return (folder / "Annotations").is_dir()
+    """Whether a folder has VOC's own layout, whose detections are measured in VOC's way too."""
+    found = voc_folder(folder) if folder.is_dir() else None
+    return found is not None and (bool(found.years) or (folder / "Annotations").is_dir())
 
 
-def voc_splits(folder: Path) -> list[str]:
-    """Names of the image sets in `ImageSets/Main`."""
-    return sorted(file.stem for file in (folder / "ImageSets" / "Main").glob("*.txt"))
+def _folders(base: Path) -> list[Path]:
+    return sorted(child for child in base.iterdir() if child.is_dir()) if base.is_dir() else []
+
+
+def _has_xml(folder: Path, deep: bool = False) -> bool:
+    files = folder.rglob("*.xml") if deep else folder.glob("*.xml")
+    return any(not is_litter(file) for file in files)
+
+
+def _sets(base: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in (base / "ImageSets" / "Main", base / "ImageSets"):
+        for file in sorted(folder.glob("*.txt")):
+            if not is_litter(file):
+                found.setdefault(file.stem, file)
+    return found
 
 
 def read_voc(
-    folder: Path,
+    data: VocFolder,
     split: str,
     *,
     categories: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> DetectionDataset:
-    """Read one image set of a VOC folder.
+    """Read one split.
 
     **Boxes.** VOC counts pixels from 1 and its corners are inside the box, so a box covers `xmax - xmin + 1` columns.
     In continuous coordinates, which start at 0 and end at the width, that is `(xmin - 1, ymin - 1, xmax, ymax)`.
@@ -42,116 +109,97 @@ def read_voc(
     detections on it, a false positive. The devkit ignores them too; it matches them by ordinary overlap, COCO's
     evaluation by the part of the detection that lies inside.
 
-    **Categories** are the sorted names of *all* annotation files of the folder, so that every split numbers them
+    **Categories** are the sorted names of *all* annotation files of the data set, so that every split numbers them
     alike (for VOC's own 20 that is the usual order), unless `categories` gives them; then any other name is a problem.
+
+    **Splits.** Every name that an image set lists becomes a record, or a problem that names it. Of several years, those
+    that have the split are one. Data without sets is split once (`seeded_split`).
 
     Only boxes are read: masks of a VOC folder need a COCO file.
 
     Raises:
         DataError: no such split, or problems in its files (see `open_dataset`).
     """
-    names = _image_set(folder, split)
-    problems, report = Problems(f"{folder} ({split})"), Report(f"{folder} ({split})")
-    trees = _parse_all(folder / "Annotations", names, problems)
-    known = list(categories) if categories is not None else _names(trees)
+    if data.years:
+        return _years(data, split, categories, progress)
+    problems, report = Problems(f"{data.base} ({split})"), Report(f"{data.base} ({split})")
+    if data.sets and split not in data.sets:
+        file = data.base / "ImageSets" / "Main" / f"{split}.txt"
+        raise DataError(f"{file}: no such image set; splits in this folder: {', '.join(data.sets)}")
+    every = parse_all(data.annotations, problems)
+    known = list(categories) if categories is not None else names_of(every)
+    names = _names(data, split, every, report)
+    finder = Finder([followed(data.base / name) for name in _IMAGES] + [data.annotations])
     found = []
-    for index, name in enumerate(names):
-        annotation = folder / "Annotations" / f"{name}.xml"
-        root = trees.get(name)
+    for index, name in enumerate(names, 1):
+        annotation = data.annotations / f"{name}.xml"
+        root = every.get(name)
         if root is None:
-            if not annotation.exists():
-                problems.add(annotation, f"missing annotation of {name}, which ImageSets/Main/{split}.txt lists")
+            if not annotation.exists():  # broken ones are reported already
+                listed = data.sets.get(split, data.base)
+                problems.add(annotation, f"missing annotation of {name}, which {_short(listed, data.base)} lists")
             continue
-        item = Annotated(_image_path(folder, name, root), index + 1, _size(root, annotation, problems), str(annotation))
-        for number, element in enumerate(root.findall("object"), start=1):
-            try:
-                item.boxes.append(_box(element, f"object {number}", known))
-            except DataError as error:
-                problems.add(annotation, error.message)
-        found.append(item)
+        found.append(_item(annotation, name, index, root, known, finder, problems))
+    report.notes += [*finder.notes(), *alike_names(known)]
     records = finish(found, problems, report, masks=False, progress=progress)
     problems.raise_if_any()
     if not known:
-        raise DataError(f"{folder}: no object in any file of Annotations/, so there is no category to learn")
+        raise DataError(f"{data.annotations}: no object in any file, so there is no category to learn")
     return DetectionDataset(records, known, report)
 
 
-def _image_set(folder: Path, split: str) -> list[str]:
-    file = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not file.is_file():
-        have = ", ".join(voc_splits(folder)) or "none"
-        raise DataError(f"{file}: no such image set; splits in this folder: {have}")
-    # class-wise sets have a second column (1, 0 or -1); the first is the image
-    names = [line.split()[0] for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if not names:
-        raise DataError(f"{file}: the image set is empty")
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise DataError(f"{file}: listed more than once: {', '.join(twice[:5])}")
-    return names
+def _years(
+    data: VocFolder, split: str, categories: Sequence[str] | None, progress: Progress | None
+) -> DetectionDataset:
+    have = [year for year in data.years if split in year.splits]
+    if not have:
+        raise DataError(f"{data.base}: no year has an image set {split!r}; splits are {', '.join(data.splits)}")
+    if categories is None:
+        trees = [parse_all(year.annotations, Problems("")) for year in data.years]
+        categories = sorted({name for each in trees for name in names_of(each)})
+    return union([read_voc(year, split, categories=categories, progress=progress) for year in have])
 
 
-def _parse_all(folder: Path, names: list[str], problems: Problems) -> dict[str, ElementTree.Element]:
-    trees = {}
-    for file in sorted(folder.glob("*.xml")):
-        try:
-            trees[file.stem] = ElementTree.parse(file).getroot()
-        except ElementTree.ParseError as error:
-            problems.add(file, f"broken XML ({error})")
-        except (OSError, ValueError) as error:
-            problems.add(file, f"cannot be read ({error})")
-    return trees
+def _names(data: VocFolder, split: str, every: dict[str, Element], report: Report) -> list[str]:
+    """The annotations of a split, by name."""
+    if not data.sets:
+        chosen, note = seeded_split(data.base, list(every), split)
+        report.notes.append(note)
+        return sorted(chosen)
+    place = data.sets[split]
+    if place.is_file():
+        return image_set(place, every.__contains__)
+    prefix = place.relative_to(data.base).as_posix()
+    return sorted(name for name in every if name.startswith(f"{prefix}/"))
 
 
-def _names(trees: dict[str, ElementTree.Element]) -> list[str]:
-    objects = (element for root in trees.values() for element in root.findall("object"))
-    return sorted({name for element in objects if (name := (element.findtext("name") or "").strip())})
-
-
-def _image_path(folder: Path, name: str, root: ElementTree.Element) -> Path:
-    images = folder / "JPEGImages"
-    stated = (root.findtext("filename") or "").strip()
-    for candidate in (*(name + suffix for suffix in SUFFIXES), *(name + suffix.upper() for suffix in SUFFIXES), stated):
-        if candidate and (images / candidate).is_file():
-            return images / candidate
-    return images / f"{name}.jpg"
-
-
-def _size(root: ElementTree.Element, file: Path, problems: Problems) -> tuple[int, int] | None:
-    texts = [root.findtext(f"size/{key}") for key in ("width", "height")]
-    if None in texts:
-        return None
+def _item(
+    file: Path, name: str, index: int, root: Element, known: list[str], finder: Finder, problems: Problems
+) -> Annotated:
+    image = _image(name, (root.findtext("filename") or "").strip(), finder) or finder.folders[0] / f"{name}.jpg"
+    item = Annotated(image, index, size_of(root, file, problems), str(file))
     try:
-        width, height = (int(float(text or "")) for text in texts)
-    except ValueError:
-        problems.add(file, f"size is {texts[0]!r} x {texts[1]!r}, not two numbers")
-        return None
-    return (width, height) if width and height else None  # some tools write 0 for "not known"
-
-
-def _box(element: ElementTree.Element, where: str, categories: list[str]) -> Box:
-    name = (element.findtext("name") or "").strip()
-    if not name:
-        raise DataError(f"{where}: missing key 'name'")
-    if name not in categories:
-        raise DataError(f"{where}: unknown category {name!r}; known: {', '.join(categories)}")
-    corners = []
-    for key in _CORNERS:
-        text = element.findtext(f"bndbox/{key}")
-        if text is None:
-            raise DataError(f"{where} ({name}): missing key 'bndbox/{key}'")
+        objects = objects_of(root)
+    except DataError as error:
+        problems.add(file, error.message)
+        return item
+    for number, element in enumerate(objects, start=1):
         try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not -1e12 < value < 1e12:  # also true for NaN
-            raise DataError(f"{where} ({name}): {key} is {text.strip()!r}, not a number")
-        corners.append(value)
-    xmin, ymin, xmax, ymax = corners
-    return Box(
-        xyxy=(xmin - 1, ymin - 1, xmax, ymax),
-        label=categories.index(name) + 1,
-        where=f"{where}, {name}",
-        iscrowd=int((element.findtext("difficult") or "0").strip() == "1"),
-        degenerate=xmax <= xmin or ymax <= ymin,
-    )
+            item.boxes.append(box_of(element, f"object {number}", known))
+        except DataError as error:
+            problems.add(file, error.message)
+    return item
+
+
+def _image(name: str, stated: str, finder: Finder) -> Path | None:
+    """The image of an annotation: of its name, or else the one that it states."""
+    for folder in finder.folders:
+        for suffix in (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
+            if (file := folder / (name + suffix)).is_file():
+                return file
+    beside = Path(name).parent / Path(stated.replace("\\", "/")).name if stated else None
+    return next((found for one in (beside, stated) if one and (found := finder.find(str(one)))), None)
+
+
+def _short(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)

@@ -30,6 +30,7 @@ NUMBERS = {
 }
 
 
+_PER_CLASS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 _TRUTH = ("boxes", "labels", "iscrowd", "area")
 
 
@@ -70,6 +71,9 @@ def coco_metrics(
 
     if len(predictions) != len(targets):
         raise ValueError(f"{len(predictions)} predictions for {len(targets)} images")
+    if not predictions:
+        nothing: dict[str, Any] = dict.fromkeys(NUMBERS)
+        return {"bbox": nothing | {"per_class": {name: dict.fromkeys(_PER_CLASS) for name in categories}}}
     with_masks = bool(predictions) and all("masks" in p for p in predictions)
     kinds: tuple[Literal["bbox", "segm"], ...] = ("bbox", "segm") if with_masks else ("bbox",)
     metric = MeanAveragePrecision(
@@ -115,8 +119,7 @@ def _numbers(result: dict[str, Any], prefix: str, labels: list[int], categories:
             "AP_large": _mean(own[:, :, 3]),
             "AR100": _mean(recall[:, place, 0, -1]),
         }
-    nothing = dict.fromkeys(("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100"))
-    numbers["per_class"] = {name: per_class.get(name, dict(nothing)) for name in categories}
+    numbers["per_class"] = {name: per_class.get(name, dict.fromkeys(_PER_CLASS)) for name in categories}
     return numbers
 
 

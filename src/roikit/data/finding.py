@@ -1,0 +1,114 @@
+"""Files by the names that annotations give them, which other systems have written."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+
+def _key(name: str) -> str:
+    """What names have in common that differ by `\\`, `%20`, the form of an umlaut or letter case."""
+    return unicodedata.normalize("NFC", unquote(name.replace("\\", "/"))).casefold().lstrip("./")
+
+
+class Finder:
+    """Looks files up below some folders; a name that is not there to the letter is looked for by what it means.
+
+    A stand-in for a symbolic link (a small file that holds a path, which git writes where links are not supported)
+    counts as the folder that it names.
+
+    Args:
+        folders: where names start, the likely ones first.
+        walked: those of them whose files may be listed to find what a name means; None: all.
+
+    Attributes:
+        repaired: how many names were found by what they mean, by how they differ.
+    """
+
+    def __init__(self, folders: Sequence[Path], walked: Sequence[Path] | None = None) -> None:
+        self.folders = [followed(folder) for folder in folders]
+        self._walked = self.folders if walked is None else [followed(folder) for folder in walked]
+        self.repaired: Counter[str] = Counter()
+        self._listed: dict[str, list[Path]] | None = None
+        self._by_end: dict[str, list[Path]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, None where there is none, or several that it may mean."""
+        for folder in self.folders:
+            file = folder / name
+            if _is_file(file):
+                return file
+        found = self._listing().get(_key(name), [])
+        if len(found) != 1:
+            return None
+        self.repaired[_difference(name, found[0])] += 1
+        return found[0]
+
+    def hint(self, name: str) -> str:
+        """For a message: what is there instead, or ''."""
+        listing = self._listing()
+        found = listing.get(_key(name)) or self._by_end.get(PurePosixPath(_key(name)).name, [])
+        if not found:
+            stem = PurePosixPath(_key(name)).stem
+            found = [files[0] for end, files in self._by_end.items() if PurePosixPath(end).stem == stem]
+        return f"; there is {' and '.join(str(file) for file in found[:2])}" if found else ""
+
+    def notes(self) -> list[str]:
+        """Lines for a report."""
+        return [f"{count} names differ from their files' by {how}" for how, count in sorted(self.repaired.items())]
+
+    def _listing(self) -> dict[str, list[Path]]:
+        if self._listed is None:
+            self._listed = {}
+            for folder in dict.fromkeys(self._walked):
+                for file in _walk(folder):
+                    places = self._listed.setdefault(_key(file.relative_to(folder).as_posix()), [])
+                    if file not in places:
+                        places.append(file)
+            for key, files in self._listed.items():
+                self._by_end.setdefault(PurePosixPath(key).name, []).extend(files)
+        return self._listed
+
+
+def followed(path: Path) -> Path:
+    """The path, with stand-ins for symbolic links in it followed."""
+    for parent in (path, *path.parents):
+        if parent.is_dir():
+            return path
+        if _is_file(parent) and parent.stat().st_size < 1024:
+            try:
+                target = (parent.parent / parent.read_text(encoding="utf-8").strip()).resolve()
+            except (OSError, ValueError):
+                return path
+            return target / path.relative_to(parent) if target.is_dir() else path
+    return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, _, files in os.walk(folder):
+        for name in sorted(files):
+            yield Path(root) / name
+
+
+def _difference(name: str, file: Path) -> str:
+    end = file.as_posix()
+    for how, changed in (
+        ("\\ for /", name.replace("\\", "/")),
+        ("%20 and the like", unquote(name)),
+        ("the form of accents", unicodedata.normalize("NFC", name)),
+        ("the form of accents", unicodedata.normalize("NFD", name)),
+    ):
+        if changed != name and end.endswith(changed.lstrip("./")):
+            return how
+    return "letter case" if end.casefold().endswith(name.casefold().lstrip("./")) else "how they are written"
