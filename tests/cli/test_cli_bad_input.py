@@ -303,7 +303,7 @@ def test_eval_numbers(fails, finished, flags):
 # ---- predict: images
 
 
-def test_predict_images(fails, finished, coco, tmp_path):
+def test_predict_images(call, fails, finished, coco, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     text = tmp_path / "notes.jpg"
@@ -311,9 +311,12 @@ def test_predict_images(fails, finished, coco, tmp_path):
     cut = tmp_path / "cut.png"
     whole = (coco / "images" / "val" / "001.png").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
-    for bad in (tmp_path / "absent.jpg", tmp_path / "empty", text, cut):
+    for bad in (tmp_path / "absent.jpg", tmp_path / "empty"):
         assert str(bad) in fails("predict", finished, coco / "images" / "val" / "001.png", bad, "--out", out)
-        assert not out.exists(), "nothing is written before every image has been read"
+        assert not out.exists(), "nothing is written where an argument is wrong"
+    done = call("predict", finished, text, coco / "images" / "val" / "001.png", cut, "--out", out)
+    assert done.code == 1 and f"{text}: not an image" in done.err and f"{cut}: cannot be decoded" in done.err
+    assert (out / "001.png").exists() and (out / "predictions.json").exists()
 
 
 def test_predict_out(fails, finished, coco, tmp_path, snapshot):

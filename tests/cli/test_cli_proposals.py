@@ -1,4 +1,4 @@
-"""Proposals from a file instead of an RPN, and the ids of a COCO file in what is predicted."""
+"""Proposals from a file instead of an RPN."""
 
 from __future__ import annotations
 
@@ -106,30 +106,3 @@ def test_wrong_proposals(coco, tmp_path):
             with_proposals(dataset, file)
     with pytest.raises(DataError, match="cannot be read"):
         with_proposals(dataset, tmp_path / "none.json")
-
-
-def test_predictions_with_the_ids_of_a_coco_file(call, fails, finished, coco, tmp_path):
-    names = sorted(path.name for path in (coco / "images" / "val").iterdir())
-    images = [{"id": 7000 + place, "file_name": f"test/{name}"} for place, name in enumerate(names)]
-    content = {"images": images, "categories": [{"id": 44, "name": "box"}, {"id": 17, "name": "disc"}]}
-    file = tmp_path / "image_info.json"
-    file.write_text(json.dumps(content))
-    done = call("predict", finished, coco / "images" / "val", "--ids", file, "--out", tmp_path / "out", "--cpu=true")
-    assert done.code == 0, done.err
-    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    by_name = {image["file_name"].rpartition("/")[2]: image["id"] for image in images}
-    assert rows and {row["category_id"] for row in rows} <= {44, 17}
-    for row in rows:
-        assert row["image_id"] == by_name[row["file_name"].rpartition("/")[2]]
-        assert row["category_id"] == {"box": 44, "disc": 17}[row["category"]]
-    for change, message in (
-        ({"images": images[1:]}, f"has no image '{names[0]}'"),
-        ({"images": [*images, images[0]]}, f"has more than one image '{names[0]}'"),
-        ({"categories": content["categories"][:1]}, "has no category 'disc'"),
-        ({"images": 3}, "is no COCO file"),
-    ):
-        file.write_text(json.dumps(content | change))
-        assert message in fails("predict", finished, coco / "images" / "val", "--ids", file, "--out", tmp_path / "no")
-    assert "cannot be read" in fails(
-        "predict", finished, coco / "images" / "val", "--ids", tmp_path / "x.json", "--out", tmp_path / "no"
-    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from roikit.data.results import FORMATS
 from roikit.train.checkpoint import write_atomically
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
@@ -29,6 +32,13 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
     parser.add_argument("--out", type=str | None, default=None, help="JSON file for the metrics; must not exist.")
+    parser.add_argument(
+        "--predictions",
+        type=str | None,
+        default=None,
+        help="New folder for the detections, with the data set's ids of images and categories.",
+    )
+    parser.add_argument("--format", type=str, default="coco", help="Of --predictions: coco, voc or yolo.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
@@ -38,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     if (options.batch is not None and options.batch < 1) or options.workers < 0:
         raise RunError("--batch must be at least 1 and --workers 0 or more")
     out = new_file(options.out, "--out") if options.out else None
+    predictions = new_file(options.predictions, "--predictions") if options.predictions else None
+    if options.format not in FORMATS:
+        raise RunError(f"--format must be one of {', '.join(FORMATS)}, not {options.format!r}")
     model, categories, config = load_trained(options.run)
 
     from accelerate import Accelerator
@@ -70,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
             workers=options.workers,
             tick=bar.update,
             voc=is_voc(path) if options.voc is None else options.voc,
+            found=lambda every: keep(every, dataset, predictions, options.format),
         )
     if metrics is not None:
         print_metrics(metrics, title=f"{path}, {split} split: ")
@@ -77,3 +91,18 @@ def main(arguments: Sequence[str]) -> int:
             write_atomically(out, (json.dumps(metrics, indent=2) + "\n").encode())
             print(f"wrote {out}")
     return 0
+
+
+def keep(every: Sequence[dict[str, Any]], dataset: Any, folder: Path | None, form: str) -> None:
+    """Write the detections of all images, where they are asked for."""
+    if folder is None:
+        return
+    from roikit.commands.predict import distinct_names
+    from roikit.data.results import Found, Results
+
+    folder.mkdir()
+    names = distinct_names([record.path for record in dataset.records])
+    with Results(folder, form, dataset.categories, dataset.category_ids) as results:
+        for record, name, found in zip(dataset.records, names, every, strict=True):
+            results.add(Found(record.image_id, record.path, (record.width, record.height), found), name)
+    print(f"wrote {results.target}")

@@ -1,196 +1,174 @@
-"""`roikit predict RUN IMAGE|FOLDER ... --out DIR`: pictures with boxes, and predictions.json."""
+"""`roikit predict RUN IMAGE|FOLDER ... --out DIR`: pictures with boxes, and the detections in a common format."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roikit.train.checkpoint import write_atomically
 from roikit.train.errors import RunError
-from roikit.train.parse import Parser
-from roikit.train.trained import load_trained, pick_device
+from roikit.train.parse import Parser, read
+from roikit.train.runfolder import RunFolder
+from roikit.train.trained import pick_device, rebuild
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="roikit predict", description="Find objects in images; nothing that exists is overwritten.")
-    parser.add_argument("run", type=str, help="Run folder of roikit train.")
-    parser.add_argument("images", nargs="+", type=str, help="Images, and folders whose images are taken.")
-    parser.add_argument(
-        "--out", type=str, required=True, help="Folder for pictures and predictions.json; new or empty."
+    parser = Parser(
+        prog="roikit predict",
+        description="Find objects in images; nothing that exists is overwritten. Detections have the ids of the data "
+        "set's categories, and with --data those of its images.",
     )
+    parser.add_argument("run", type=str, help="Run folder of roikit train.")
+    parser.add_argument("images", nargs="*", type=str, help="Images, and folders whose images are taken.")
     parser.add_argument(
-        "--ids",
+        "--data",
         type=str | None,
         default=None,
-        help="COCO JSON file with these images (such as image_info_test-dev2017.json): predictions.json has its image "
-        "and category ids, as COCO's server wants them.",
+        help="A data set instead of images, which needs no annotations (image_info_test-dev2017.json).",
     )
+    parser.add_argument("--split", type=str | None, default=None, help="Of --data; nothing takes data.eval_split.")
+    parser.add_argument("--out", type=str, required=True, help="Folder for pictures and results; new or empty.")
+    parser.add_argument("--format", type=str, default="coco", help="coco (predictions.json), voc or yolo (text files).")
     parser.add_argument(
-        "--score", type=float, default=0.5, help="Least score of a box that is drawn (all are in the JSON)."
+        "--score", type=float, default=0.5, help="Least score of a box that is drawn (all are in the results)."
     )
+    parser.add_argument("--pictures", type=bool, default=True, help="Draw a picture of each image.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
 
+@dataclass(frozen=True)
+class Source:
+    """An image to look at: the id it has in the results, its file, and whether to turn it as EXIF says."""
+
+    image_id: Any
+    path: Path
+    upright: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(list(arguments))
+    from roikit.data.results import FORMATS, Results
+
+    if options.format not in FORMATS:
+        raise RunError(f"--format must be one of {', '.join(FORMATS)}, not {options.format!r}")
+    if bool(options.images) == (options.data is not None):
+        raise RunError("give either images and folders, or --data")
+    out = Path(options.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"--out {out}: is not a new or empty folder; nothing is overwritten, choose another")
+    paths = [] if options.data else find_images(options.images)
+    run = RunFolder.open(options.run)
+    config, _ = read(run.config)
+    if config.data.proposals is not None:
+        raise RunError(
+            f"{options.run}: has no RPN, it reads proposals from a file: roikit eval takes it, with its data"
+        )
+    model, weights = rebuild(run, config)
+    categories = weights.categories
+    if options.data:
+        sources, ids = of_data(options.data, options.split or config.data.eval_split, categories)
+    else:
+        sources, ids = [Source(number, path) for number, path in enumerate(paths, 1)], weights.category_ids
+    out.mkdir(parents=True, exist_ok=True)
+    with Results(out, options.format, categories, ids) as results:
+        drawn, failed = look(model.to(pick_device(options.cpu)), sources, categories, results, options)
+    for path, reason in failed:
+        print(f"{path}: {reason}", file=sys.stderr)
+    done = len(sources) - len(failed)
+    shown = f", {drawn} drawn (score ≥ {options.score:g})" if options.pictures else ""
+    print(f"{done} images, {results.count} detections{shown}; wrote {results.target}")
+    if failed:
+        print(f"{len(failed)} of {len(sources)} images could not be used; they are named above", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def find_images(sources: Sequence[str]) -> list[Path]:
-    """The files, each checked to be a whole image.
+    """The files of the images and folders named.
 
     Raises:
-        RunError: no such file or folder, a folder without images, files that are no images (all are named).
+        RunError: no such file or folder, a folder without images.
     """
     from roikit.data import images_in
-    from roikit.data.checks import inspect_images
 
     paths: list[Path] = []
     for source in map(Path, sources):
         if not source.exists():
             raise RunError(f"{source}: no such file or folder")
-        found = list(images_in(source)) if source.is_dir() else [source]
-        if not found:
-            raise RunError(f"{source}: the folder has no images")
-        paths += found
-    bad = [f"{path}: {seen}" for path, seen in zip(paths, inspect_images(paths), strict=True) if isinstance(seen, str)]
-    if bad:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise RunError(f"{bad[0]}{more}; nothing was predicted")
+        paths += images_in(source) if source.is_dir() else [source]
     return paths
 
 
-def picture_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each picture: the image's own, with a number where two images share one."""
-    names: list[str] = []
+def of_data(path: str, split: str, categories: Sequence[str]) -> tuple[list[Source], list[Any]]:
+    """The images of a data set, and its ids of the detector's categories.
+
+    Raises:
+        RunError: it has other categories.
+        DataError: it cannot be read.
+    """
+    from roikit.data import open_dataset
+    from roikit.train.datasets import show_progress
+
+    dataset = open_dataset(path, split, unlabelled=True, progress=show_progress)
+    ids = dict(zip(dataset.categories, dataset.category_ids, strict=True))
+    missing = [name for name in categories if name not in ids]
+    if missing:
+        raise RunError(f"{path}: has no category {missing[0]!r}, which the detector finds; it has {', '.join(ids)}")
+    return [Source(r.image_id, r.path, r.upright) for r in dataset.records], [ids[name] for name in categories]
+
+
+def look(
+    model: Any, sources: Sequence[Source], categories: Sequence[str], results: Any, options: Any
+) -> tuple[int, list[tuple[Path, str]]]:
+    """Detect, write and draw, image after image. An image that fails is named and left out.
+
+    Returns:
+        how many boxes were drawn, and the images that failed, with the reason.
+    """
+    import torch
+
+    from roikit.data import read_image
+    from roikit.data.results import Found
+    from roikit.train.metrics import encode_masks
+    from roikit.train.progress import Progress
+
+    device = next(model.parameters()).device
+    drawn, failed = 0, []
+    names = distinct_names([source.path for source in sources])
+    with Progress("predict", len(sources), every=max(1, len(sources) // 10)) as bar, torch.no_grad():
+        for source, name in zip(sources, names, strict=True):
+            bar.update(1)
+            try:
+                image = read_image(source.path, upright=source.upright)
+                found = {k: v.cpu() for k, v in model([image.to(device).float() / 255])[0].items()}
+            except Exception as error:  # whatever one image does to a library, the others are looked at
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                failed.append((source.path, reason.removeprefix(f"{source.path}: ")))
+                continue
+            coded = {**found, "masks": encode_masks(found["masks"][:, 0] >= 0.5)} if "masks" in found else found
+            results.add(Found(source.image_id, source.path, (image.shape[2], image.shape[1]), coded), name)
+            if options.pictures:
+                from roikit.analysis.detection_picture import draw_detections
+
+                kept = found["scores"] >= options.score
+                drawn += int(kept.sum())
+                picture = results.folder / f"{name}.png"
+                draw_detections(image, {k: v[kept] for k, v in found.items()}, categories, picture)
+    return drawn, failed
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each image: its own without the ending, with a number where several share one."""
+    return list(_names(paths))
+
+
+def _names(paths: Sequence[Path]) -> Iterator[str]:
     taken: set[str] = set()
     for path in paths:
         name, number = path.stem, 2
         while name.lower() in taken:
             name, number = f"{path.stem}-{number}", number + 1
         taken.add(name.lower())
-        names.append(f"{name}.png")
-    return names
-
-
-def main(arguments: Sequence[str]) -> int:
-    options = make_parser().parse_args(list(arguments))
-    out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"--out {out}: is not a new or empty folder; nothing is overwritten, choose another")
-    paths = find_images(options.images)
-    model, categories, config = load_trained(options.run)
-    if config.data.proposals is not None:
-        raise RunError(
-            f"{options.run}: has no RPN, it reads proposals from a file: roikit eval takes it, with its data"
-        )
-    image_ids, category_ids = read_ids(Path(options.ids), paths, categories) if options.ids else (None, None)
-
-    import torch
-
-    from roikit.data import read_image
-    from roikit.train.progress import Progress
-
-    device = pick_device(options.cpu)
-    model = model.to(device)
-    out.mkdir(parents=True, exist_ok=True)
-    results: list[dict[str, Any]] = []
-    drawn = 0
-    with Progress("predict", len(paths), every=max(1, len(paths) // 10)) as bar, torch.no_grad():
-        for number, (path, name) in enumerate(zip(paths, picture_names(paths), strict=True), start=1):
-            image = read_image(path)
-            found = {k: v.cpu() for k, v in model([image.to(device).float() / 255])[0].items()}
-            image_id = number if image_ids is None else image_ids[number - 1]
-            results += records(found, image_id, path, categories, category_ids)
-            keep = found["scores"] >= options.score
-            drawn += int(keep.sum())
-            draw(image, {k: v[keep] for k, v in found.items()}, categories, out / name)
-            bar.update(1)
-    target = out / "predictions.json"
-    write_atomically(target, (json.dumps(results, indent=1) + "\n").encode())
-    print(f"{len(paths)} images, {len(results)} detections, {drawn} drawn (score ≥ {options.score:g}); wrote {target}")
-    return 0
-
-
-def read_ids(file: Path, paths: Sequence[Path], categories: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """A COCO file's id of each image, by its name, and of each category, by its name.
-
-    Raises:
-        RunError: no COCO file, or an image or a category that is not in it (or twice).
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        images = [(Path(image["file_name"]).name, image["id"]) for image in content["images"]]
-        names = [(category["name"], category["id"]) for category in content["categories"]]
-    except OSError as error:
-        raise RunError(f"--ids {file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"--ids {file}: is no COCO file with images and categories ({error!r})") from None
-    found = []
-    for what, given, wanted in (("image", images, [path.name for path in paths]), ("category", names, categories)):
-        ids: dict[str, list[Any]] = {}
-        for name, id_ in given:
-            ids.setdefault(name, []).append(id_)
-        for name in wanted:
-            if len(ids.get(name, ())) != 1:
-                raise RunError(f"--ids {file}: has {'no' if name not in ids else 'more than one'} {what} {name!r}")
-        found.append([ids[name][0] for name in wanted])
-    return found[0], found[1]
-
-
-def records(
-    found: dict[str, Any],
-    image_id: Any,
-    path: Path,
-    categories: Sequence[str],
-    category_ids: Sequence[Any] | None = None,
-) -> list[dict[str, Any]]:
-    """COCO's result format (bbox is x, y, width, height in pixels of the image) with the names of file and category.
-
-    Args:
-        category_ids: of `categories`; None: 1, 2, …
-    """
-    from roikit.train.metrics import encode_masks
-
-    codes = encode_masks(found["masks"][:, 0] >= 0.5) if "masks" in found else None
-    rows = []
-    for i in range(len(found["boxes"])):
-        x1, y1, x2, y2 = (round(float(v), 2) for v in found["boxes"][i])
-        label = int(found["labels"][i])
-        row: dict[str, Any] = {
-            "image_id": image_id,
-            "file_name": str(path),
-            "category_id": label if category_ids is None else category_ids[label - 1],
-            "category": categories[label - 1],
-            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-            "score": round(float(found["scores"][i]), 5),
-        }
-        if codes is not None:
-            row["segmentation"] = {"size": list(codes[i]["size"]), "counts": codes[i]["counts"].decode("ascii")}
-        rows.append(row)
-    return rows
-
-
-def draw(image: Any, found: dict[str, Any], categories: Sequence[str], path: Path) -> None:
-    """The image with the detections' boxes, names, scores, and masks where there are any."""
-    from torchvision.transforms.functional import to_pil_image
-    from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
-
-    palette = [
-        "#e6194b",
-        "#3cb44b",
-        "#4363d8",
-        "#f58231",
-        "#911eb4",
-        "#008080",
-        "#9a6324",
-        "#808000",
-        "#f032e6",
-        "#46f0f0",
-    ]
-    labels = [int(v) for v in found["labels"]]
-    if labels:
-        colours = [palette[(label - 1) % len(palette)] for label in labels]
-        if "masks" in found:
-            image = draw_segmentation_masks(image, found["masks"][:, 0] >= 0.5, alpha=0.4, colors=colours)
-        texts = [f"{categories[n - 1]} {float(s):.2f}" for n, s in zip(labels, found["scores"], strict=True)]
-        image = draw_bounding_boxes(image, found["boxes"], texts, colours, width=2)
-    to_pil_image(image).save(path)
+        yield name

@@ -23,6 +23,7 @@ _FILES = (
     "annotations/instances_{split}.json",
     "annotations/instances_{split}2017.json",
     "annotations/{split}.json",
+    "annotations/image_info_{split}.json",
     "annotations/{split}2017.json",
     "{split}.json",
     "instances_{split}.json",
@@ -46,7 +47,7 @@ def coco_splits(folder: Path) -> list[str]:
     """Names of the splits that a COCO folder has annotation files for; train and val where one file is all it has."""
     if undivided_file(folder) is not None:
         return list(SPLITS)
-    files = [file.stem for file in _files(folder)]
+    files = [file.stem.removeprefix("image_info_") for file in _files(folder)]
     # COCO's own folder has captions and keypoints beside the instances
     instances = [stem.removeprefix("instances_") for stem in files if stem.startswith("instances_")]
     return (instances or files) + [file.parent.name for file in sorted(folder.glob("*/_annotations.coco.json"))]
@@ -58,7 +59,7 @@ def undivided_file(folder: Path) -> Path | None:
     files = _files(folder)
     if len(files) != 1 or any(folder.glob("*/_annotations.coco.json")):
         return None
-    name = files[0].stem.removeprefix("instances_").rstrip("0123456789")
+    name = files[0].stem.removeprefix("instances_").removeprefix("image_info_").rstrip("0123456789")
     return None if name in ("train", "test", "val", "valid", "validation", "trainval", "test-dev") else files[0]
 
 
@@ -95,7 +96,13 @@ def whole(value: Any) -> int | None:
 
 
 def read_coco(
-    file: Path, split: str, *, masks: bool = False, progress: Progress | None = None, divide: Path | None = None
+    file: Path,
+    split: str,
+    *,
+    masks: bool = False,
+    unlabelled: bool = False,
+    progress: Progress | None = None,
+    divide: Path | None = None,
 ) -> DetectionDataset:
     """Read one COCO JSON file.
 
@@ -107,12 +114,13 @@ def read_coco(
     beside the JSON file and one folder up.
 
     Args:
+        unlabelled: annotations may be missing.
         divide: the folder of a data set whose only file this is: the split is drawn (`seeded_split`).
 
     Raises:
         DataError: broken JSON, or problems in the file or its images (see `open_dataset`).
     """
-    data = _load(file)
+    data = _load(file, unlabelled)
     problems, report = Problems(str(file)), Report(f"{file}")
     reading = _Reading(file, problems)
     categories = _without_parent(_categories(data["categories"], reading), data, report)
@@ -159,7 +167,7 @@ def _below(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def _load(file: Path) -> dict[str, list]:
+def _load(file: Path, unlabelled: bool = False) -> dict[str, list]:
     try:
         data = json.loads(read_text(file))
     except json.JSONDecodeError as error:
@@ -168,6 +176,8 @@ def _load(file: Path) -> dict[str, list]:
         raise DataError(f"{file}: broken JSON (nested too deeply)") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: holds a {type(data).__name__}, not COCO's object of images, annotations, categories")
+    if unlabelled:
+        data.setdefault("annotations", [])
     for key in ("images", "annotations", "categories"):
         if not isinstance(data.get(key), list):
             what = "no" if key not in data else "no list under"
@@ -264,7 +274,9 @@ def _images(entries: list, split: str, reading: _Reading, report: Report) -> dic
 def _image_folders(file: Path, split: str, names: list[str]) -> list[Path]:
     """The folders that images may lie in: first the one that holds the most of the first images; where none holds any,
     the one a user would expect."""
-    own = file.stem.removeprefix("instances_")  # CVAT's images/default beside annotations/instances_default.json
+    own = file.stem.removeprefix("instances_").removeprefix(
+        "image_info_"
+    )  # CVAT's images/default beside annotations/instances_default.json
     candidates = [
         base / pattern.format(split=name)
         for name in dict.fromkeys((split, own))

@@ -20,6 +20,7 @@ def open_dataset(
     masks: bool = False,
     *,
     categories: Sequence[str] | None = None,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> DetectionDataset:
     """Open and check a data set. Nothing is trained on before every file has been read once.
@@ -42,6 +43,7 @@ def open_dataset(
         split: `"train"`, `"val"`, ... as the files are named; `"train+val"` is both as one.
         masks: read instance masks too (COCO, YOLO's polygons and Shapes).
         categories: the names to expect, in label order (VOC only; a COCO file lists its own).
+        unlabelled: a COCO file need not have annotations: its images alone are wanted.
         progress: called with (text, done, total) while images are drawn or checked.
 
     Returns:
@@ -57,7 +59,7 @@ def open_dataset(
     >>> image, target = train[0]  # doctest: +SKIP
     """
     if "+" in split:
-        options: dict[str, Any] = {"categories": categories, "progress": progress}
+        options: dict[str, Any] = {"categories": categories, "unlabelled": unlabelled, "progress": progress}
         return union([open_dataset(path, part, masks, **options) for part in split.split("+")])
     name = str(path)
     if name == "shapes" or name.startswith("shapes:"):
@@ -72,10 +74,10 @@ def open_dataset(
             raise DataError(
                 f"{path}: not a data set; expected a folder, a COCO .json file, a YOLO .yaml file or shapes[:LEVEL]"
             )
-        return read_coco(path, split, masks=masks, progress=progress)
+        return read_coco(path, split, masks=masks, unlabelled=unlabelled, progress=progress)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    return _open_folder(path, split, masks, categories, progress)
+    return _open_folder(path, split, masks, categories, progress, unlabelled)
 
 
 def splits_of(path: str | Path) -> list[str]:
@@ -106,7 +108,12 @@ def _open_shapes(name: str, split: str, masks: bool, progress: Progress | None) 
 
 
 def _open_folder(
-    folder: Path, split: str, masks: bool, categories: Sequence[str] | None, progress: Progress | None
+    folder: Path,
+    split: str,
+    masks: bool,
+    categories: Sequence[str] | None,
+    progress: Progress | None,
+    unlabelled: bool = False,
 ) -> DetectionDataset:
     layout = layout_of(folder)
     if isinstance(layout, VocFolder):
@@ -122,7 +129,7 @@ def _open_folder(
     if file is None:
         have = ", ".join(coco_splits(folder))
         raise DataError(f"{folder}: no annotation file for split {split!r}; splits found: {have}")
-    return read_coco(file, split, masks=masks, progress=progress)
+    return read_coco(file, split, masks=masks, unlabelled=unlabelled, progress=progress)
 
 
 def layout_of(folder: Path) -> VocFolder | YoloFolder | None:

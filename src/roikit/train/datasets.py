@@ -51,6 +51,8 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
             f"{data.path}: split {data.train_split!r} has categories {', '.join(train_set.categories)}, "
             f"split {data.eval_split!r} has {', '.join(eval_set.categories)}"
         )
+    if main and {r.path for r in train_set.records} == {r.path for r in eval_set.records}:
+        print(f"note: {data.path}: the images to evaluate on are those that are trained on", flush=True)
     if train_set.report.boxes == 0:
         raise RunError(f"{data.path}: split {data.train_split!r} has no boxes to learn from")
     if main:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -107,11 +107,13 @@ def evaluate(
     tick: Callable[[int], None] | None = None,
     voc: bool = False,
     resample: int = 0,
+    found: Callable[[Sequence[dict[str, Any]]], None] | None = None,
 ) -> dict[str, Any] | None:
     """COCO's metrics of a detector on a data set; arguments as for `detect`, and
 
     Args:
         voc: with VOC's numbers (`voc_metrics`) among those of the boxes.
+        found: called with the detections, on the main process.
         resample: with `resampled_AP` among them, the AP of so many draws of the images (`resampled_ap`).
 
     Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one.
@@ -120,6 +122,8 @@ def evaluate(
     predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
     if predictions is None:
         return None
+    if found is not None:
+        found(predictions)
     targets = [_target(dataset, index) for index in range(len(dataset))]
     metrics = coco_metrics(predictions, targets, dataset.categories)
     if voc:

@@ -287,7 +287,7 @@ def train(
         if training.step < training.total:
             training.run_steps(log)
         if accelerator.is_main_process:
-            run.write_weights(training.best, train_set.categories, text)
+            run.write_weights(training.best, train_set.categories, text, train_set.category_ids)
         metrics = training.measure()
         if metrics is not None:
             metrics = {**metrics, "step": training.step, "train_seconds": round(training.seconds, 1)}

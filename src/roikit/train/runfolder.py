@@ -18,11 +18,13 @@ from .errors import RunError
 
 @dataclass(frozen=True)
 class Weights:
-    """What model.safetensors holds: tensors by name, the names of the categories, the detector's `build_info`."""
+    """What model.safetensors holds: tensors by name, the names of the categories, the detector's `build_info`, and the
+    ids that the categories have in the data set."""
 
     tensors: dict[str, Tensor]
     categories: list[str]
     built: dict[str, Any]
+    category_ids: list[Any]
 
 
 class RunFolder:
@@ -90,7 +92,9 @@ class RunFolder:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_atomically(self.metrics, (json.dumps(metrics, indent=2) + "\n").encode())
 
-    def write_weights(self, model: nn.Module, categories: Sequence[str], config_text: str) -> None:
+    def write_weights(
+        self, model: nn.Module, categories: Sequence[str], config_text: str, category_ids: Sequence[Any]
+    ) -> None:
         """The model's weights with what is needed to use them: categories, configuration, what was really built."""
         from safetensors.torch import save
 
@@ -102,6 +106,7 @@ class RunFolder:
             "format": "pt",
             "roikit": __version__,
             "categories": json.dumps(list(categories)),
+            "category_ids": json.dumps(list(category_ids)),
             "config": config_text,
             "built": json.dumps(model.build_info),
         }
@@ -126,7 +131,9 @@ class RunFolder:
         except (SafetensorError, OSError) as error:
             raise RunError(f"{self.weights}: is damaged or no safetensors file ({error})") from None
         try:
-            return Weights(tensors, json.loads(metadata["categories"]), json.loads(metadata["built"]))
+            categories = json.loads(metadata["categories"])
+            ids = json.loads(metadata.get("category_ids", "null")) or list(range(1, len(categories) + 1))
+            return Weights(tensors, categories, json.loads(metadata["built"]), ids)
         except (KeyError, json.JSONDecodeError):
             raise RunError(f"{self.weights}: was not written by roikit train (it names no categories)") from None
 
