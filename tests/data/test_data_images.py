@@ -156,3 +156,26 @@ def test_images_in(tmp_path):
     save_image(tmp_path / "a.png")
     (tmp_path / "notes.txt").write_text("")
     assert [file.name for file in images_in(tmp_path)] == ["a.png", "b.JPG"]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp"])
+def test_a_look_at_the_ends_says_the_same_and_finds_a_cut_file(tmp_path, ending):
+    path = save_image(tmp_path / f"a.{ending}", 70, 30)
+    assert inspect_image(path, ends=True) == inspect_image(path)
+    truncate(path, 0.6)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        inspect_image(path, ends=True)
+
+
+def test_many_new_images_are_looked_at_by_their_ends(tmp_path, monkeypatch, cache):
+    from roikit.data import checks
+
+    paths = [save_image(tmp_path / f"{n}.jpg", seed=n) for n in range(4)]
+    monkeypatch.setattr(checks, "_DECODED", 3)
+    seen = []
+    real = checks.inspect_image
+    monkeypatch.setattr(checks, "inspect_image", lambda path, ends: (seen.append(ends), real(path, ends=ends))[1])
+    checks.inspect_images(paths)
+    assert seen == [True] * 4
+    checks.inspect_images([*paths, save_image(tmp_path / "5.jpg")])
+    assert seen[4:] == [False]  # one is new

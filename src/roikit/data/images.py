@@ -67,13 +67,23 @@ def read_image(path: str | Path, *, upright: bool = True) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
-def inspect_image(path: str | Path) -> ImageFile:
-    """Decode a file to the end without keeping its pixels, and say what it holds. Errors as in `read_image`."""
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # marks that stand at the end of a whole file
+
+
+def inspect_image(path: str | Path, *, ends: bool = False) -> ImageFile:
+    """Decode a file to the end without keeping its pixels, and say what it holds. Errors as in `read_image`.
+
+    Args:
+        ends: look at the head and the end of a JPEG or PNG file alone, fifty times as fast: a file that was cut is
+            found, one that is damaged within is not. What has no proper end is decoded.
+    """
     try:
         with _open(path) as picture:
             width, height = picture.size
             _check_mode(picture.mode)
             orientation = picture.getexif().get(_ORIENTATION, 1)
+            if ends and _is_whole(Path(path), picture.format):
+                return ImageFile(width, height, orientation if orientation in range(1, 9) else 1)
             if picture.format == "JPEG":
                 # all of the file is still read and entropy-decoded, only the inverse DCT is done at an eighth
                 picture.draft(picture.mode, (width // 8, height // 8))
@@ -81,6 +91,15 @@ def inspect_image(path: str | Path) -> ImageFile:
     except (*_DECODING, DataError) as error:
         raise DataError(f"{path}: {_reason(error, path)}") from None
     return ImageFile(width, height, orientation if orientation in range(1, 9) else 1)
+
+
+def _is_whole(path: Path, form: str | None) -> bool:
+    """Whether a file ends as its format wants it to; False also where the format has no such mark."""
+    if form not in _ENDS:
+        return False
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), 2)
+        return _ENDS[form] in file.read()
 
 
 def images_in(folder: str | Path) -> list[Path]:
