@@ -6,8 +6,9 @@ import json
 
 import pytest
 import tiny_run
+from data_files import coco_data, write_coco
 
-from roikit.data import DataError, open_dataset
+from roikit.data import DataError, only, open_dataset
 
 
 @pytest.fixture
@@ -53,3 +54,17 @@ def test_what_is_no_union(coco):
         open_dataset(coco, "train+val")
     with pytest.raises(DataError, match="no annotation file for split 'test'"):
         open_dataset(coco, "train+test")
+
+
+def test_some_categories_alone(tmp_path):
+    write_coco(tmp_path, coco_data())
+    whole = open_dataset(tmp_path, "train", True)
+    some = only(whole, ["forty", "two"])
+    assert (some.categories, some.category_ids, len(some), some.report.boxes) == (["forty", "two"], [40, 2], 3, 2)
+    by_id = {record.image_id: record for record in some.records}
+    assert by_id[7].labels.tolist() == [1] and by_id[3].labels.tolist() == [2] and len(by_id[12].boxes) == 0
+    assert by_id[3].boxes.tolist() == [[0.0, 0.0, 64.0, 48.0]] and len(by_id[3].segmentations) == 1
+    assert "only boxes of forty, two are taken" in some.report.notes and some.report.empty == 1
+    for names, message in ((["three"], "has no category 'three'; it has two, nine, forty"), ([], "must be some")):
+        with pytest.raises(DataError, match=message):
+            only(whole, names)

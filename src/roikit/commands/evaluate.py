@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from accelerate import Accelerator
 
-    from roikit.data import open_dataset, with_proposals
+    from roikit.data import only, open_dataset, with_proposals
     from roikit.train.datasets import is_voc, show_progress
     from roikit.train.evaluation import evaluate
     from roikit.train.progress import Progress
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     accelerator = Accelerator(cpu=options.cpu)
     with accelerator.main_process_first():
         dataset = open_dataset(path, split, config.model.masks, progress=show_progress)
+    if config.data.classes is not None and set(categories) <= set(dataset.categories):
+        dataset = only(dataset, categories)
     if dataset.categories != categories:
         theirs, ours = ", ".join(dataset.categories), ", ".join(categories)
         raise RunError(f"{path}: has categories {theirs}; {options.run} was trained on {ours}")

@@ -63,7 +63,7 @@ def open_split(runs: Sequence[OneRun], data: str | None, split: str | None) -> t
         RunError: runs of different data where none is named, a split without an object.
         DataError: data that cannot be used.
     """
-    from roikit.data import DataError, open_dataset
+    from roikit.data import DataError, only, open_dataset
     from roikit.train.datasets import show_progress
 
     first = runs[0]
@@ -77,6 +77,8 @@ def open_split(runs: Sequence[OneRun], data: str | None, split: str | None) -> t
         dataset = open_dataset(path, split, True, progress=show_progress)
     except DataError:  # it may only be the masks that are missing
         dataset = open_dataset(path, split, False, progress=show_progress)
+    if first.config.data.classes is not None:
+        dataset = only(dataset, first.config.data.classes)
     if not any((record.iscrowd == 0).any() for record in dataset.records):
         raise RunError(f"{path}: its {split} split has no object")
     return dataset, f"{path}, {split} split"

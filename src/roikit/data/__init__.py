@@ -1,7 +1,7 @@
 """Data sets for detection: COCO, VOC and the drawn Shapes, checked before anything is trained on them."""
 
 from roikit.data.checks import Progress
-from roikit.data.dataset import DetectionDataset, Record, Report, collate
+from roikit.data.dataset import DetectionDataset, Record, Report, collate, only
 from roikit.data.describe import contact_sheet, describe
 from roikit.data.errors import DataError, Problem
 from roikit.data.images import images_in, read_image
@@ -19,6 +19,7 @@ __all__ = [
     "contact_sheet",
     "describe",
     "images_in",
+    "only",
     "open_dataset",
     "read_image",
     "splits_of",

@@ -185,6 +185,38 @@ def union(parts: Sequence[DetectionDataset]) -> DetectionDataset:
     )
 
 
+def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDataset:
+    """The same images with the boxes of some categories alone, which become 1..n in the order given.
+
+    Raises:
+        DataError: a category that the data does not have, or none.
+    """
+    for name in categories:
+        if name not in dataset.categories:
+            raise DataError(
+                f"{dataset.report.source}: has no category {name!r}; it has {', '.join(dataset.categories)}"
+            )
+    if not categories or len(set(categories)) < len(categories):
+        raise DataError(f"categories to take must be some, each of them once, not {list(categories)}")
+    new = {dataset.categories.index(name) + 1: label for label, name in enumerate(categories, 1)}
+    records = []
+    for record in dataset.records:
+        kept = np.array([label in new for label in record.labels], bool)
+        labels = np.array([new[label] for label in record.labels[kept]], np.int64)
+        pieces = [piece for piece, own in zip(record.segmentations, kept, strict=False) if own]
+        per_box = {key: getattr(record, key)[kept] for key in ("boxes", "area", "iscrowd")}
+        records.append(replace(record, labels=labels, segmentations=pieces, **per_box))
+    report = replace(
+        dataset.report,
+        boxes=sum(len(record.boxes) for record in records),
+        crowd=sum(int(record.iscrowd.sum()) for record in records),
+        empty=sum(len(record.boxes) == 0 for record in records),
+        notes=[*dataset.report.notes, f"only boxes of {', '.join(categories)} are taken"],
+    )
+    ids = [dataset.category_ids[dataset.categories.index(name)] for name in categories]
+    return DetectionDataset(records, list(categories), report, has_masks=dataset.has_masks, category_ids=ids)
+
+
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
     """Images and targets of a batch as two lists, as torchvision's detectors take them (images may differ in size)."""
     images, targets = zip(*batch, strict=True)

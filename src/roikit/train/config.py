@@ -21,7 +21,11 @@ class DataConfig:
     """The data and how it is loaded."""
 
     path: str = "shapes:easy"
-    """A COCO folder or JSON file, a VOC folder, or "shapes:LEVEL" (drawn by this package on first use)."""
+    """A folder or file of a data set (COCO, YOLO, VOC, LabelImg: docs/data.md), or "shapes:LEVEL" (drawn by this
+    package on first use)."""
+
+    classes: list[str] | None = None
+    """Categories to train on and to evaluate alone; nothing takes all. Boxes of others are left out, images stay."""
 
     train_split: str = "train"
     """The split to train on; "train+val" is both."""

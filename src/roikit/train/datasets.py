@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from roikit.data import DetectionDataset, open_dataset, voc, with_proposals
+from roikit.data import DetectionDataset, only, open_dataset, voc, with_proposals
 
 from .config import TrainConfig
 from .errors import RunError
@@ -43,6 +43,8 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
     with accelerator.main_process_first():
         train_set = open_dataset(data.path, data.train_split, masks, progress=show_progress if main else None)
         eval_set = open_dataset(data.path, data.eval_split, masks, progress=show_progress if main else None)
+    if data.classes is not None:
+        train_set, eval_set = only(train_set, data.classes), only(eval_set, data.classes)
     if data.proposals is not None:
         train_set = with_proposals(train_set, data.proposals.replace("{split}", data.train_split))
         eval_set = with_proposals(eval_set, data.proposals.replace("{split}", data.eval_split))
