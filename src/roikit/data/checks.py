@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from roikit.data.dataset import Record, Report
 from roikit.data.errors import DataError, Problems
 from roikit.data.images import ImageFile, inspect_image
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, how many are done, how many there are)."""
 
+_OFTEN = 2000  # files or entries between two calls of a Progress
 _EXAMPLES = 5
 _DECODED = 20_000  # new images that are decoded before a start
 
@@ -86,7 +88,7 @@ def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> l
             results.append(result)
             if entry is not None:
                 fresh[str(path)] = entry
-            if progress is not None:
+            if progress is not None and (done % (_OFTEN // 20) == 0 or done == len(paths)):
                 progress("checking images", done, len(paths))
     if any(known.get(path) != entry for path, entry in fresh.items()):
         try:
@@ -94,6 +96,14 @@ def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> l
         except OSError:
             pass  # without a writable cache folder the next start decodes again; nothing else changes
     return results
+
+
+def counted(items: Collection[T], what: str, progress: Progress | None) -> Iterator[T]:
+    """The items, one after the other, and now and then how many of them are done."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None and (done % _OFTEN == 0 or done == len(items)):
+            progress(what, done, len(items))
 
 
 def alike_names(categories: Sequence[str]) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from roikit.data.checks import Progress
-from roikit.data.coco import coco_file, coco_splits, read_coco, undivided_file
+from roikit.data.coco import read_coco
+from roikit.data.coco_folder import coco_file, coco_splits, undivided_file
 from roikit.data.dataset import DetectionDataset, union
 from roikit.data.errors import DataError
 from roikit.data.voc import VocFolder, read_voc, voc_folder

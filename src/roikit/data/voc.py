@@ -126,7 +126,7 @@ def read_voc(
     if data.sets and split not in data.sets:
         file = data.base / "ImageSets" / "Main" / f"{split}.txt"
         raise DataError(f"{file}: no such image set; splits in this folder: {', '.join(data.sets)}")
-    every = parse_all(data.annotations, problems)
+    every = parse_all(data.annotations, problems, progress)
     known = list(categories) if categories is not None else names_of(every)
     names = _names(data, split, every, report)
     finder = Finder([followed(data.base / name) for name in _IMAGES] + [data.annotations])

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from roikit.data.checks import Box
+from roikit.data.checks import Box, Progress, counted
 from roikit.data.errors import DataError, Problems
 from roikit.data.images import SUFFIXES
 from roikit.data.text import is_litter, read_text
@@ -67,13 +67,12 @@ def _stem(name: str) -> str:
     return name[: -len(ending)] if ending.lower() in (*SUFFIXES, ".xml") else name
 
 
-def parse_all(folder: Path, problems: Problems, *, deep: bool = True) -> dict[str, ElementTree.Element]:
+def parse_all(folder: Path, problems: Problems, progress: Progress | None = None) -> dict[str, ElementTree.Element]:
     """Every annotation below a folder by its path in it without the ending, such as `cam1/0001`: tags in small letters
     and without namespaces."""
     trees = {}
-    for file in sorted(folder.rglob("*.xml") if deep else folder.glob("*.xml")):
-        if is_litter(file):
-            continue
+    files = [file for file in sorted(folder.rglob("*.xml")) if not is_litter(file)]
+    for file in counted(files, "reading annotations", progress):
         try:
             root = ElementTree.parse(file).getroot()
         except ElementTree.ParseError as error:

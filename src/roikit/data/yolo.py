@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roikit.data.checks import Annotated, Box, Progress, finish
+from roikit.data.checks import Annotated, Box, Progress, counted, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
 from roikit.data.finding import Finder, followed
@@ -149,7 +149,7 @@ def read_yolo(
     images, notes = _images(data, split, problems)
     numbers = {number: label for label, number in enumerate(data.names, 1)}
     found, repeated, unlabelled = [], 0, 0
-    for position, (image, labels) in enumerate(images, 1):
+    for position, (image, labels) in enumerate(counted(images, "reading labels", progress), 1):
         item = Annotated(image, position, None, str(labels or image), relative=True)
         if labels is None:
             unlabelled += 1
