@@ -1,0 +1,79 @@
+"""The module `mmcv._ext`, where mmcv was installed without it."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from . import attention, convolution, losses, pooling, rotated, suppression
+
+SERVED: dict[str, Callable[..., Any]] = {
+    name: function
+    for module in (pooling, convolution, suppression, rotated, losses, attention)
+    for name, function in module.OPERATORS.items()
+}
+"""Operators of the extension by name."""
+
+_MARK = "__roikit__"
+
+
+class Extension(ModuleType):
+    """`mmcv._ext`: the operators that are served; any other name is a function that says so when it is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in SERVED:
+            return SERVED[name]
+
+        def refuse(*arguments: Any, **named: Any) -> Any:
+            raise NotImplementedError(
+                f"mmcv's operator {name!r} is not among those that roikit serves without a compiler (docs/openmmlab.md "
+                "has the list): a model that needs it needs mmcv built from source"
+            )
+
+        refuse.__name__ = name
+        return refuse
+
+
+def installed() -> bool:
+    """Whether `mmcv._ext` is this package's."""
+    return hasattr(sys.modules.get("mmcv._ext"), _MARK)
+
+
+def install() -> bool:
+    """Provide `mmcv._ext` in this process, and register the extractors with mmdetection (`layers.register`).
+
+    Call it before anything imports `mmcv.ops`, which mmdetection does.
+
+    Returns:
+        whether operators are served from here: `False` where mmcv has an extension of its own, which is left alone.
+
+    Raises:
+        ImportError: there is no mmcv; the message says what to install.
+
+    Example:
+        >>> from roikit.integrations.openmmlab import install
+        >>> install()  # doctest: +SKIP
+        True
+    """
+    if importlib.util.find_spec("mmcv") is None:
+        raise ImportError("there is no mmcv: pip install mmcv-lite==2.1.0 mmdet==3.3.0 (docs/openmmlab.md)")
+    ours = installed()
+    if not ours and importlib.util.find_spec("mmcv._ext") is None:
+        extension = Extension("mmcv._ext", "mmcv's operators, by roikit")
+        # mmcv.utils.check_ops_exist looks for the module by its spec
+        extension.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
+        setattr(extension, _MARK, True)
+        extension.get_compiler_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
+        extension.get_compiling_cuda_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
+        sys.modules["mmcv._ext"] = extension
+        ours = True
+    from . import layers
+
+    layers.register()
+    return ours
