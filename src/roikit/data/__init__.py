@@ -7,6 +7,7 @@ from roikit.data.errors import DataError, Problem
 from roikit.data.images import images_in, read_image
 from roikit.data.open import open_dataset, splits_of
 from roikit.data.proposals import with_proposals
+from roikit.data.write_coco import to_coco
 
 __all__ = [
     "DataError",
@@ -23,5 +24,6 @@ __all__ = [
     "open_dataset",
     "read_image",
     "splits_of",
+    "to_coco",
     "with_proposals",
 ]

@@ -81,7 +81,7 @@ class LearnedRegionFeatures(RegionExtractor):
         expand: float = 1.0,
         start: Literal["grid", "paper"] = "grid",
         prior: Literal["grid"] | None = None,
-        grid_width: float = 12.0,
+        grid_width: float = 6.0,
     ) -> None:
         super().__init__(output_size, expand)
         if channels < 1:
@@ -109,9 +109,8 @@ class LearnedRegionFeatures(RegionExtractor):
         self.box_parts = nn.Linear(embed_dim, self.parts * geometry_dim, bias=False) if geometry else None  # Ŵ^box
         self.position = nn.Linear(2 * embed_dim, geometry_dim, bias=False) if geometry else None  # W^im
         self.appearance = nn.Conv2d(channels, self.parts, 1, bias=False) if appearance else None  # W^app
-        for layer in self.children():
-            placed = start == "grid" and layer is not self.appearance
-            nn.init.normal_(steers(layer, "places" if placed else "cells").weight, std=0.01)  # type: ignore[arg-type]
+        for layer in self.children():  # appearance at the attention's rate blurs the places before it says anything
+            nn.init.normal_(steers(layer, "places" if start == "grid" else "cells").weight, std=0.01)  # type: ignore[arg-type]
         if geometry and start == "grid":
             as_a_grid(self.box_shared, self.box_parts, self.position, self.output_size, grid_width)  # type: ignore[arg-type]
         self.start, self.grid_width = start, grid_width

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -40,6 +42,19 @@ class Extension(ModuleType):
         return refuse
 
 
+class _Loader(importlib.abc.Loader):
+    """Hands out the module that is made already: mmcv asks whether its extension has a loader."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def create_module(self, spec: Any) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
 def installed() -> bool:
     """Whether `mmcv._ext` is this package's."""
     return hasattr(sys.modules.get("mmcv._ext"), _MARK)
@@ -66,12 +81,12 @@ def install() -> bool:
     ours = installed()
     if not ours and importlib.util.find_spec("mmcv._ext") is None:
         extension = Extension("mmcv._ext", "mmcv's operators, by roikit")
-        # mmcv.utils.check_ops_exist looks for the module by its spec
-        extension.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
+        extension.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", _Loader(extension))
         setattr(extension, _MARK, True)
         extension.get_compiler_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
         extension.get_compiling_cuda_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
         sys.modules["mmcv._ext"] = extension
+        importlib.import_module("mmcv")._ext = extension  # type: ignore[attr-defined]
         ours = True
     from . import layers
 

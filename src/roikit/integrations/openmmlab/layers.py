@@ -16,8 +16,8 @@ _NAME = "roikit.{}"
 
 
 def register() -> None:
-    """Make every extractor known as `dict(type='roikit.NAME', …)`: in `mmcv.ops`, where mmdetection looks a `roi_layer`
-    up, and `roikit.MultiScale` in its registry of models. Done again, it changes nothing."""
+    """Make every extractor known as `dict(type='roikit.NAME', …)` in `mmcv.ops`, where mmdetection looks a `roi_layer`
+    up, and `MultiScaleRoIExtractor` in its registry of models. Done again, it changes nothing."""
     from mmcv import ops
 
     for extractor in EXTRACTORS:
@@ -25,7 +25,7 @@ def register() -> None:
     if importlib.util.find_spec("mmdet") is not None:
         from mmdet.registry import MODELS
 
-        MODELS.register_module(name=_NAME.format("MultiScale"), module=MultiScaleRoIExtractor, force=True)
+        MODELS.register_module(module=MultiScaleRoIExtractor, force=True)
 
 
 def _layer(extractor: type[RegionExtractor]) -> type[nn.Module]:
@@ -63,7 +63,7 @@ class MultiScaleRoIExtractor(nn.Module):
     Example, in a configuration:
 
         bbox_roi_extractor=dict(
-            type='roikit.MultiScale', roi_layer=dict(type='roikit.SemanticRoIAlign', channels=256),
+            type='MultiScaleRoIExtractor', roi_layer=dict(type='roikit.SemanticRoIAlign', channels=256),
             out_channels=256, featmap_strides=[4, 8, 16, 32])
     """
 
