@@ -53,7 +53,7 @@ def scene(rng):
 
 
 def test_it_pools_as_torchvision_assigns_levels(scene):
-    """`ROIAlignV2` with two samples is RoIAlign(aligned=True); torchvision pools without the shift, so boxes are moved."""
+    """Both assign by the FPN paper's rule; torchvision's RoI Align is the unaligned one."""
     maps, boxes = scene
     names = [str(level) for level in range(4)]
     ours = Pooler(roikit.RoIAlign(7, sampling_ratio=2, aligned=False), [1 / 4, 1 / 8, 1 / 16, 1 / 32])
@@ -73,9 +73,9 @@ def test_every_kind_of_extractor_takes_the_pooler_s_place(scene):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="has no roi_heads.box_pooler"):
+    with pytest.raises(ValueError, match=r"has no roi_heads\.box_pooler"):
         replace_roi(nn.Linear(1, 1), roikit.RoIAlign(7))
-    with pytest.raises(ValueError, match="has no roi_heads.mask_pooler"):
+    with pytest.raises(ValueError, match=r"has no roi_heads\.mask_pooler"):
         replace_roi(model(), roikit.RoIAlign(14), head="mask")
     with pytest.raises(ValueError, match=r"built for \(7, 7\) parts, and the extractor gives \(14, 14\)"):
         replace_roi(model(), roikit.RoIAlign(14))
