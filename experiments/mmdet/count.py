@@ -2,8 +2,8 @@
 
     python experiments/mmdet/count.py [--all] [--out FILE]
 
-The first configuration of every folder is tried, with --all every one. Configurations without a model for pictures (text,
-video, panoptic segmentation of a stream) count as "other".
+The first configuration of every folder is tried, with --all every one. Configurations without a model for pictures
+(text, video) count as "other".
 """
 
 from __future__ import annotations
