@@ -61,7 +61,7 @@ def test_by_hand():
     wide = (2.086**2 * 4 + 1.96**2 * 0.125) ** 0.5
     assert found.interval(Spread(8.0, 20)) == pytest.approx((2 - wide, 2 + wide))
     assert difference(first, {7: Measured(1.0)}) is None
-    assert Difference({0: 1.0}).interval() is None and Difference({0: 1.0}).interval(Spread(1.0, 4)) is not None
+    assert Difference({0: 1.0}).interval() is None and Difference({0: 1.0}).interval(Spread(1.0, 4)) is None
     spread = pooled([Difference({0: 1.0, 1: 3.0}), Difference({0: 1.0, 1: 2.0, 2: 3.0}), Difference({0: 9.0})])
     assert (spread.variance, spread.freedom) == (pytest.approx(4 / 3), 3)
 

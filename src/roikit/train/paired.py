@@ -61,17 +61,17 @@ class Difference:
         return mean(self.seeds.values())
 
     def interval(self, pooled: Spread | None = None) -> tuple[float, float] | None:
-        """95%, over seeds and images together; None where nothing tells how far seeds differ.
+        """95%, over seeds and images together; None for a single seed, which proves nothing.
 
         Args:
             pooled: the spread of several differences of one kind. Of that and its own the larger counts: three seeds
                 that happen to agree are no proof.
         """
         count = len(self.seeds)
-        own = Spread(variance(self.seeds.values()), count - 1) if count > 1 else None
-        known = [spread for spread in (own, pooled) if spread is not None and spread.freedom > 0]
-        if not known:
+        if count < 2:
             return None
+        own = Spread(variance(self.seeds.values()), count - 1)
+        known = [own] if pooled is None or not pooled.freedom else [own, pooled]
         over_seeds = max(spread.variance for spread in known) / count
         t = t95(max(spread.freedom for spread in known))
         half = math.sqrt(t**2 * over_seeds + 1.96**2 * self.images**2)
