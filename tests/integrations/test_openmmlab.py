@@ -236,6 +236,25 @@ def test_deformable_attention_is_a_sum_of_samples(rng):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("operator", ["carafe", "carafe_naive"])
+def test_carafe_is_a_kernel_for_every_cell(operator, rng):
+    x = torch.rand(2, 4, 3, 5, generator=rng, dtype=torch.float64, requires_grad=True)
+    masks = torch.rand(2, 18, 6, 10, generator=rng, dtype=torch.float64, requires_grad=True)  # 2 groups of 3 × 3
+
+    def upsample(x, masks):
+        return getattr(ops, operator)(x, masks, 3, 2, 2)
+
+    out = upsample(x, masks)
+    for image, channel, v, u in ((0, 0, 0, 0), (1, 3, 5, 9), (1, 2, 2, 7), (0, 1, 4, 3)):
+        total = 0.0
+        for k in range(9):
+            y, z = v // 2 + k // 3 - 1, u // 2 + k % 3 - 1
+            if 0 <= y < 3 and 0 <= z < 5:
+                total += float(x[image, channel, y, z].detach() * masks[image, channel // 2 * 9 + k, v, u].detach())
+        assert out[image, channel, v, u].item() == pytest.approx(total)
+    assert torch.autograd.gradcheck(upsample, (x, masks))
+
+
 def test_masked_convolution(rng):
     x, weight, bias = (torch.rand(*shape, generator=rng) for shape in ((1, 3, 6, 7), (4, 3, 3, 3), (4,)))
     mask = (torch.rand(1, 6, 7, generator=rng) > 0.5).float()
@@ -246,8 +265,8 @@ def test_masked_convolution(rng):
 def test_what_is_not_served_says_its_name():
     import mmcv._ext
 
-    with pytest.raises(NotImplementedError, match=r"operator 'carafe_forward' is not among those.*docs/openmmlab\.md"):
-        mmcv._ext.carafe_forward(1)
+    with pytest.raises(NotImplementedError, match=r"operator 'knn_forward' is not among those.*docs/openmmlab\.md"):
+        mmcv._ext.knn_forward(1)
 
 
 # ---- mmdetection
@@ -307,6 +326,7 @@ MODELS_TRIED = [
     "dcnv2/faster-rcnn_r50_fpn_mdpool_1x_coco.py",
     "groie/faste-rcnn_r50_fpn_groie_1x_coco.py",
     "dyhead/atss_r50_fpn_dyhead_1x_coco.py",
+    "carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py",
 ]
 
 

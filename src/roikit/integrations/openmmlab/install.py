@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import attention, convolution, losses, pooling, rotated, suppression
+from . import attention, convolution, losses, pooling, reassembly, rotated, suppression
 
 SERVED: dict[str, Callable[..., Any]] = {
     name: function
-    for module in (pooling, convolution, suppression, rotated, losses, attention)
+    for module in (pooling, convolution, suppression, rotated, losses, attention, reassembly)
     for name, function in module.OPERATORS.items()
 }
 """Operators of the extension by name."""
