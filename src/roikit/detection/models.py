@@ -43,8 +43,9 @@ def faster_rcnn(
     Args:
         backbone: a timm model with ``features_only`` that gives maps of several strides and takes images of any size:
             ``"resnet50"``, ``"resnet10t"``, ``"convnext_tiny"``, ``"swin_tiny_patch4_window7_224"``, ``"pvt_v2_b0"``, …
-        neck: ``"fpn"`` (Feature Pyramid Network; RoIs from C2-C5, the RPN also from a pooled level) or ``"c5"`` (one
-            map: conv5 dilated to stride 16, RPN on conv4, a 1×1 convolution before RoI pooling; LRF section 4).
+        neck: ``"fpn"`` (Feature Pyramid Network; RoIs from C2-C5, the RPN also from a pooled level), ``"dyhead"`` (the
+            same, then six blocks of Dynamic Head) or ``"c5"`` (one map: conv5 dilated to stride 16, RPN on conv4, a 1×1
+            convolution before RoI pooling; LRF section 4).
         extractor: a region extractor, one for each level in a list, or what makes one: a class such as
             ``roikit.DeformRoIPool`` or ``functools.partial`` of it, which is given ``channels`` where it asks for it.
             Default ``RoIAlign(7, sampling_ratio=2)``. Its number of parts and its channels decide the input of the box

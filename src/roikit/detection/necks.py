@@ -6,9 +6,11 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from ..layers.dynamic_head import DynamicHeadBlock
 from .backbones import Body
 
 
@@ -96,6 +98,25 @@ class PyramidNeck(Neck):
         return self.fpn(OrderedDict(zip(self.roi_maps, self.maps(images), strict=True)))
 
 
+class DynamicHeadNeck(PyramidNeck):
+    """A feature pyramid and six blocks of Dynamic Head (Dai et al., CVPR 2021) on it, before a two-stage detector's
+    heads, as Yang et al. (AAAI 2024) have it. The RPN's coarsest map is every second cell of the last."""
+
+    BLOCKS = 6
+
+    def __init__(self, body: Body, channels: int) -> None:
+        super().__init__(body, channels)
+        self.blocks = nn.ModuleList(DynamicHeadBlock(channels) for _ in range(self.BLOCKS))
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        pyramid = super().forward(images)
+        maps = [pyramid[name] for name in self.roi_maps]
+        for block in self.blocks:
+            maps = block(maps)
+        pooled = max_pool2d(maps[-1], 1, 2)
+        return OrderedDict(zip(self.rpn_maps, [*maps, pooled], strict=True))
+
+
 class DilatedC5Neck(Neck):
     """One map: conv5 with stride 16 in place of 32 and dilation 2, then a 1×1 convolution to ``channels``; the RPN
     reads conv4 (Gu et al., ECCV 2018, section 4; Zhu et al., CVPR 2019, section 4.1).
@@ -126,4 +147,8 @@ class DilatedC5Neck(Neck):
         return OrderedDict(c4=conv4, c5=self.reduce(conv5))
 
 
-NECKS: dict[str, type[PyramidNeck] | type[DilatedC5Neck]] = {"fpn": PyramidNeck, "c5": DilatedC5Neck}
+NECKS: dict[str, type[PyramidNeck] | type[DilatedC5Neck]] = {
+    "fpn": PyramidNeck,
+    "c5": DilatedC5Neck,
+    "dyhead": DynamicHeadNeck,
+}

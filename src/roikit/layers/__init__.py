@@ -2,6 +2,7 @@
 
 from .deform_conv import DeformConv
 from .deformable_backbone import make_deformable
+from .dynamic_head import DynamicHeadBlock
 from .grid_prior import GridPrior
 
-__all__ = ["DeformConv", "GridPrior", "make_deformable"]
+__all__ = ["DeformConv", "DynamicHeadBlock", "GridPrior", "make_deformable"]

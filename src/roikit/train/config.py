@@ -72,8 +72,8 @@ class ModelConfig:
     backbone: str = "tf_efficientnet_lite0"
     """A timm model with `features_only`, such as resnet50."""
 
-    neck: Literal["fpn", "c5"] = "fpn"
-    """A feature pyramid, or the last stage dilated to stride 16 (one map)."""
+    neck: Literal["fpn", "c5", "dyhead"] = "fpn"
+    """A feature pyramid, the last stage dilated to stride 16 (one map), or a pyramid with Dynamic Head's blocks."""
 
     channels: int = 64
     """Channels of the feature maps that regions are taken from."""
