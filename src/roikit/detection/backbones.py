@@ -63,6 +63,8 @@ def build_body(
     import timm
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+    from ..layers import internimage  # noqa: F401  (registers its models with timm)
+
     _check_name(name)
     family = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
     arguments: dict[str, Any] = {"features_only": True, **_WINDOWS.get(family, {}), **(options or {})}
