@@ -63,7 +63,7 @@ def build_body(
     import timm
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    from ..layers import internimage  # noqa: F401  (registers its models with timm)
+    from ..layers import internimage, vit_adapter  # noqa: F401  (they register their models with timm)
 
     _check_name(name)
     family = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]

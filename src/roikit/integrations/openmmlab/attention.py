@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+
+from roikit.layers.ms_deform_attn import attend
 
 from .again import gradients
 
@@ -30,20 +30,7 @@ def ms_deform_attn_backward(
 
 def _attend(shapes: Tensor) -> Any:
     sizes = [(int(h), int(w)) for h, w in shapes.tolist()]
-
-    def attend(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        batch, _, heads, channels = value.shape
-        queries = locations.shape[1]
-        read = []
-        for level, part in enumerate(value.split([h * w for h, w in sizes], 1)):
-            maps = part.permute(0, 2, 3, 1).reshape(batch * heads, channels, *sizes[level])
-            grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)  # [B·heads, Q, points, 2]
-            read.append(grid_sample(maps, grid, align_corners=False))
-        shares = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
-        out = (torch.cat(read, -1) * shares).sum(-1)
-        return out.view(batch, heads * channels, queries).transpose(1, 2).contiguous()
-
-    return attend
+    return lambda value, locations, weights: attend(value, sizes, locations, weights)
 
 
 OPERATORS = {function.__name__: function for function in (ms_deform_attn_forward, ms_deform_attn_backward)}
