@@ -3,7 +3,7 @@
     python experiments/mmdet/count.py [--all] [--out FILE]
 
 The first configuration of every folder is tried, with --all every one. Configurations without a model for pictures
-(text, video) count as "other".
+(text, video), and those that need further packages, files to fetch or proposals, count as "other".
 """
 
 from __future__ import annotations
@@ -52,6 +52,18 @@ def attempt(file: Path) -> str:
     return "runs"
 
 
+# What has nothing to do with operators: packages that are not asked for here, files to fetch, models of other inputs.
+ELSEWHERE = (
+    "is not installed",
+    "mmpretrain",
+    "fairscale",
+    "urlopen error",
+    "No such file or directory: 'configs/",
+    "Only support the 4 dims",  # video
+    "'FastRCNN' object has no attribute 'rpn_head'",  # proposals from a file
+)
+
+
 def too_long(*_: object) -> None:
     raise TimeoutError("more than 120 s")
 
@@ -75,7 +87,9 @@ def main() -> None:
             try:
                 result = attempt(file)
             except Exception as error:  # whatever a model of someone else's does
-                result = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+                said = str(error).splitlines()[0][:160] if str(error) else ""
+                kind = "other: " if any(words in str(error) for words in ELSEWHERE) else ""
+                result = f"{kind}{type(error).__name__}: {' '.join(said.split())}"
             finally:
                 signal.alarm(0)
             found[file.relative_to(root).as_posix()] = result
