@@ -42,8 +42,10 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], categories: Sequ
 
     labels = [int(label) for label in found["labels"]]
     crowded = len(labels) > MOST
+    present = [label for label, _ in Counter(labels).most_common()]
+    colour = {label: PALETTE[(place if crowded else label - 1) % len(PALETTE)] for place, label in enumerate(present)}
     if labels:
-        colours = [_colour(label) for label in labels]
+        colours = [colour[label] for label in labels]
         if "masks" in found:
             image = draw_segmentation_masks(image, found["masks"][:, 0] >= 0.5, alpha=0.4, colors=colours)
         texts = [f"{categories[n - 1]} {float(s):.2f}" for n, s in zip(labels, found["scores"], strict=True)]
@@ -51,16 +53,13 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], categories: Sequ
             image, found["boxes"], None if crowded else texts, colours, width=1 if crowded else 2
         )
     picture = to_pil_image(image)
-    (_with_legend(picture, labels, categories) if crowded else picture).save(path)
+    entries = [(f"{categories[label - 1]} {labels.count(label)}", colour[label]) for label in present]
+    (_with_legend(picture, entries) if crowded else picture).save(path)
 
 
-def _colour(label: int) -> str:
-    return PALETTE[(label - 1) % len(PALETTE)]
-
-
-def _with_legend(picture: Image.Image, labels: Sequence[int], categories: Sequence[str]) -> Image.Image:
+def _with_legend(picture: Image.Image, entries: Sequence[tuple[str, str]]) -> Image.Image:
+    """The picture and, below it, words in their colours."""
     pen = ImageDraw.Draw(picture)
-    entries = [(f"{categories[label - 1]} {count}", _colour(label)) for label, count in Counter(labels).most_common()]
     places, x, y = [], 6, 4
     for text, colour in entries:
         width = round(pen.textlength(text)) + 24
