@@ -62,8 +62,11 @@ def test_by_hand():
     assert found.interval(Spread(8.0, 20)) == pytest.approx((2 - wide, 2 + wide))
     assert difference(first, {7: Measured(1.0)}) is None
     assert Difference({0: 1.0}).interval() is None and Difference({0: 1.0}).interval(Spread(1.0, 4)) is None
-    spread = pooled([Difference({0: 1.0, 1: 3.0}), Difference({0: 1.0, 1: 2.0, 2: 3.0}), Difference({0: 9.0})])
-    assert (spread.variance, spread.freedom) == (pytest.approx(4 / 3), 3)
+    wild = Difference({0: 1.0, 1: 99.0})
+    spread = pooled([Difference({0: 1.0, 1: 3.0}), Difference({0: 1.0, 1: 2.0, 2: 3.0}), wild, Difference({0: 9.0})])
+    # variances 2 of one degree, 1 of two and 4802 of one: the middle one, by its χ²'s median; of four degrees the half
+    assert (spread.variance, spread.freedom) == (pytest.approx(2 / (7 / 9) ** 3), 2)
+    assert pooled([Difference({0: 9.0}), wild, wild]) == Spread(0.0, 0)
 
 
 def test_t_is_scipy_s():
@@ -73,11 +76,12 @@ def test_t_is_scipy_s():
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say(rng):
-    """20 claims of one spread, 3 seeds each: 95%, or more where a claim's own spread was the larger."""
+    """20 claims of one spread, 2 or 3 seeds each, one of them far wilder: 95%, or more where a claim's own spread was
+    the larger."""
     held = []
-    for _ in range(60):
-        noise = torch.randn(20, 3, generator=rng) * 1.5
-        several = [Difference({seed: 2.0 + float(row[seed]) for seed in range(3)}) for row in noise]
+    for count in (2, 3) * 40:
+        noise = torch.randn(20, count, generator=rng) * torch.tensor([6.0] + [1.5] * 19)[:, None]
+        several = [Difference({seed: 2.0 + float(row[seed]) for seed in range(count)}) for row in noise]
         for one in several:
             low, high = one.interval(pooled(several))
             held.append(low < 2.0 < high)

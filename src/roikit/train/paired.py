@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev, variance
+from statistics import mean, median, stdev, variance
 
 # Student's t, two-sided 95%, for 1 to 30 degrees of freedom
 _T95 = (
@@ -93,8 +93,16 @@ def difference(first: Mapping[int, Measured], second: Mapping[int, Measured]) ->
 
 
 def pooled(differences: Iterable[Difference]) -> Spread:
-    """The spread of differences of one kind: the mean of their variances over seeds, by their degrees of freedom."""
+    """The spread of differences of one kind: the median of their variances over seeds.
+
+    Each variance is divided by where a χ² of its freedom has its median, so that the result has no bias, and a pair that
+    differs much from seed to seed does not make all others uncertain. It counts with half the degrees of freedom, which
+    is about what a median is worth. Of fewer than three differences there is none.
+    """
     several = [d for d in differences if len(d.seeds) > 1]
-    freedom = sum(len(d.seeds) - 1 for d in several)
-    total = sum(variance(d.seeds.values()) * (len(d.seeds) - 1) for d in several)
-    return Spread(total / freedom if freedom else 0.0, freedom)
+    if len(several) < 3:
+        return Spread(0.0, 0)
+    freedoms = [len(d.seeds) - 1 for d in several]
+    # χ² of n degrees has its median near n · (1 - 2/9n)³ (Wilson and Hilferty)
+    centred = [variance(d.seeds.values()) / (1 - 2 / (9 * n)) ** 3 for d, n in zip(several, freedoms, strict=True)]
+    return Spread(median(centred), max(1, sum(freedoms) // 2))
