@@ -95,9 +95,9 @@ def difference(first: Mapping[int, Measured], second: Mapping[int, Measured]) ->
 def pooled(differences: Iterable[Difference]) -> Spread:
     """The spread of differences of one kind: the median of their variances over seeds.
 
-    Each variance is divided by where a χ² of its freedom has its median, so that the result has no bias, and a pair that
-    differs much from seed to seed does not make all others uncertain. It counts with half the degrees of freedom, which
-    is about what a median is worth. Of fewer than three differences there is none.
+    Each variance is divided by where a χ² of its freedom has its median, so that the result has no bias, and a pair
+    that differs much from seed to seed does not make all others uncertain. It counts with half the degrees of freedom,
+    which is about what a median is worth. Of fewer than three differences there is none.
     """
     several = [d for d in differences if len(d.seeds) > 1]
     if len(several) < 3:
