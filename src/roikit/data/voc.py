@@ -50,9 +50,7 @@ def voc_folder(base: Path) -> VocFolder | None:
     years, `annotations/` beside `images/`, XML files beside the images, and such a folder for each split.
     """
     annotations = next((child for child in _folders(base) if child.name.lower() == "annotations"), None)
-    if annotations is not None and _has_xml(annotations, deep=True):
-        return VocFolder(base, annotations, _sets(base))
-    if annotations is not None and (base / "ImageSets").is_dir():
+    if annotations is not None and (_has_xml(annotations, deep=True) or (base / "ImageSets").is_dir()):
         return VocFolder(base, annotations, _sets(base))
     years = [year for child in _folders(base) if child.name.upper().startswith("VOC") and (year := voc_folder(child))]
     if years:

@@ -20,7 +20,7 @@ from .claims import Claims
 from .comparing import Job, run
 from .errors import RunError
 from .papertable import Row
-from .parse import changes, parse
+from .parse import changes, filled, parse
 from .runfolder import RunFolder
 
 _KEPT = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "resampled_AP")
@@ -117,7 +117,7 @@ def _has(store: Store, row: str, seed: int, text: str, analyses: Iterable[str]) 
     numbers = kept["seeds"].get(str(seed))
     if numbers is None:
         return False
-    different = changes(kept["config"], _without_seed(text))
+    different = changes(_without_seed(filled(kept["config"])), _without_seed(text))
     if different:
         raise RunError(
             f"{store.file(row)}: was measured with other settings ({'; '.join(different[:3])}); remove it to train the "
@@ -138,7 +138,7 @@ def _analyse(name: str, run: Path) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"{run}: roikit analyze {name} ended with: {done.stderr.strip().splitlines()[-1:]}")
-    return NUMBERS[name](json.loads(file.read_text(encoding="utf-8")))
+    return _NUMBERS[name](json.loads(file.read_text(encoding="utf-8")))
 
 
 def _divergence(content: Mapping[str, Any]) -> dict[str, float]:
@@ -159,7 +159,7 @@ def _diversity(content: Mapping[str, Any]) -> dict[str, float]:
     return {"diversity/below": content["runs"][0]["below"]}
 
 
-NUMBERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
+_NUMBERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
     "divergence": _divergence,
     "invariance": _invariance,
     "diversity": _diversity,

@@ -133,7 +133,7 @@ class Claims:
     def _kind(self, claim: Claim) -> tuple[str, str]:
         assert claim.first.row is not None
         neck = read_config(self.config(claim.first.row)).get("model", {}).get("neck", "fpn")
-        return claim.first.value if claim.first.value != AP else AP, neck
+        return claim.first.value, neck
 
 
 def _claim(file: Path, content: Any) -> Claim:

@@ -192,5 +192,10 @@ def normal(path: Path) -> str:
         RunError: as `read`.
     """
     check_file(path)
+    return filled(read_text(path))
+
+
+def filled(text: str) -> str:
+    """A configuration as `dump` wrote it once, as it writes it today: keys that came later have their default."""
     parser = _parser()
-    return dump(parser, parser.parse_string(read_text(path)))
+    return dump(parser, parser.parse_string(text))
