@@ -258,6 +258,36 @@ def test_carafe_is_a_kernel_for_every_cell(operator, rng):
         assert torch.autograd.gradcheck(upsample, (x, masks))
 
 
+def test_autocast(rng):
+    """Layers under autocast: half types in and out, near what they give without it, gradients finite."""
+    torch.manual_seed(0)
+    x = torch.rand(2, 8, 12, 14, generator=rng, requires_grad=True)
+    rois = tensor([[0.0, 4.0, 4.0, 30.0, 40.0], [1.0, 8.0, 2.0, 44.0, 30.0]])
+    convolve = torch.nn.Conv2d(8, 8, 3, padding=1)
+    for layer, arguments in (
+        (ops.ModulatedDeformConv2dPack(8, 8, 3, padding=1), ()),
+        (ops.DeformConv2dPack(8, 8, 3, padding=1), ()),
+        (ops.RoIAlign(3, 0.25), (rois,)),
+        (ops.DeformRoIPoolPack(3, 8, deform_fc_channels=16, spatial_scale=0.25), (rois,)),
+        (ops.MultiScaleDeformableAttention(8, 2, 1, 4, dropout=0.0, batch_first=True), None),
+    ):
+
+        def run(layer=layer, arguments=arguments):
+            maps = convolve(x)
+            if arguments is not None:
+                return layer(maps, *arguments)
+            cells = maps.flatten(2).transpose(1, 2)
+            at = torch.rand(2, 168, 1, 2, generator=torch.Generator().manual_seed(0))
+            shapes, starts = tensor([[12, 14]]), tensor([0])
+            return layer(cells, value=cells, reference_points=at, spatial_shapes=shapes, level_start_index=starts)
+
+        with torch.autocast("cpu", torch.bfloat16):
+            found = run()
+        assert (found.float() - run()).abs().max() < 0.05
+        (gradient,) = torch.autograd.grad(found.float().square().sum(), [x])
+        assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
 def test_masked_convolution(rng):
     x, weight, bias = (torch.rand(*shape, generator=rng) for shape in ((1, 3, 6, 7), (4, 3, 3, 3), (4,)))
     mask = (torch.rand(1, 6, 7, generator=rng) > 0.5).float()

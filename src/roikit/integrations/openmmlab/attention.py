@@ -8,7 +8,7 @@ from torch import Tensor
 
 from roikit.layers.ms_deform_attn import attend
 
-from .again import gradients
+from .again import gradients, wide
 
 
 def ms_deform_attn_forward(
@@ -16,7 +16,7 @@ def ms_deform_attn_forward(
 ) -> Tensor:
     """`[B, Q, heads · C]` from `value` `[B, cells, heads, C]`, `locations` `[B, Q, heads, levels, points, 2]` (x, y of
     each level's map from 0 to 1) and `weights` `[B, Q, heads, levels, points]`."""
-    return _attend(shapes)(value, locations, weights)
+    return _attend(shapes)(value, locations, weights).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -30,7 +30,7 @@ def ms_deform_attn_backward(
 
 def _attend(shapes: Tensor) -> Any:
     sizes = [(int(h), int(w)) for h, w in shapes.tolist()]
-    return lambda value, locations, weights: attend(value, sizes, locations, weights)
+    return wide(lambda value, locations, weights: attend(value, sizes, locations, weights))
 
 
 OPERATORS = {function.__name__: function for function in (ms_deform_attn_forward, ms_deform_attn_backward)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from .again import gradients
+from .again import gradients, wide
 
 
 def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, *_: Tensor, **how: Any) -> None:
@@ -38,7 +38,7 @@ def _first(how: dict[str, Any]) -> Any:
     def convolve(x: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         return deform_conv2d(x, offset, weight, None, stride, padding, dilation)
 
-    return convolve
+    return wide(convolve)
 
 
 def modulated_deform_conv_forward(
@@ -75,7 +75,7 @@ def _second(how: dict[str, Any]) -> Any:
         mask = _as_read(mask, how["deformable_group"] * kernels[0] * kernels[1], size)
         return deform_conv2d(x, offset, weight, own, stride, padding, dilation, mask)
 
-    return convolve
+    return wide(convolve)
 
 
 def _as_read(values: Tensor, channels: int, size: list[int]) -> Tensor:
