@@ -23,7 +23,7 @@ def semantic(coco, tmp_path_factory):
     return run
 
 
-def test_invariance_of_several_runs(call, finished, semantic, tmp_path):
+def test_invariance_of_trained_runs(call, finished, semantic, tmp_path):
     seeded = shutil.copytree(finished, tmp_path / "seeded")
     config = (seeded / "config.yaml").read_text()
     (seeded / "config.yaml").write_text(config.replace("\nseed: 0\n", "\nseed: 1\n"))
@@ -51,7 +51,7 @@ def test_invariance_of_several_runs(call, finished, semantic, tmp_path):
     assert json.loads(alone.read_text())["runs"][0] == content["runs"][1]
 
 
-def test_diversity_of_several_runs(call, finished, semantic, tmp_path):
+def test_diversity_of_trained_runs(call, finished, semantic, tmp_path):
     result = call(
         "analyze", "diversity", finished, semantic, "--objects=4", "--cpu=true", f"--out={tmp_path / 'd.png'}"
     )

@@ -22,7 +22,7 @@ def deformable(coco, tmp_path_factory):
     return run
 
 
-def test_all_kinds_of_several_runs_and_nodes(call, finished, deformable, tmp_path):
+def test_all_kinds_of_trained_runs_and_nodes(call, finished, deformable, tmp_path):
     out = tmp_path / "x.png"
     flags = ["--object", "0", "--centre", "0", "--blocks=4", "--cpu=true", f"--out={out}"]
     result = call("analyze", "spatial-support", finished, deformable, "1", *flags)

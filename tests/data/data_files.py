@@ -77,3 +77,29 @@ def write_voc(folder, files, split="train", width=64, height=48):
     sets.mkdir(parents=True, exist_ok=True)
     (sets / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in files))
     return folder
+
+
+YOLO_YAML = "path: .\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n"
+
+
+def write_yolo(
+    folder, text=YOLO_YAML, file="data.yaml", splits=("train", "val"), images="images/{}", labels="labels/{}"
+):
+    """Two images a split: one with two boxes, one without a label file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if text is not None:
+        (folder / file).write_text(text)
+    for split in splits:
+        save_image(folder / images.format(split) / f"a-{split}.jpg", 64, 48)
+        save_image(folder / images.format(split) / f"b-{split}.jpg", 64, 48, 1)
+        (folder / labels.format(split)).mkdir(parents=True, exist_ok=True)
+        (folder / labels.format(split) / f"a-{split}.txt").write_text("1 0.5 0.5 0.25 0.5\n0 0.125 0.25 0.25 0.5\n")
+    return folder
+
+
+def boxes_of(dataset, index=0):
+    """(category, x1, y1, x2, y2) of each."""
+    record = dataset.records[index]
+    return {
+        (dataset.categories[label - 1], *row) for label, row in zip(record.labels, record.boxes.tolist(), strict=True)
+    }

@@ -302,3 +302,16 @@ def test_paths_that_are_no_data_set(tmp_path):
     write_coco(tmp_path / "c", coco_data())
     with pytest.raises(DataError, match="no annotation file for split 'test'; splits found: train"):
         open_dataset(tmp_path / "c", "test")
+
+
+def test_one_degenerate_polygon_is_dropped_and_counted(tmp_path):
+    data = coco_data()
+    data["annotations"][0]["segmentation"] += [[1, 2, 3, 4], []]
+    data["annotations"][1]["segmentation"] = []
+    data["annotations"].append(annotation(9, 7, 9, [1, 1, 5, 5], segmentation=None))
+    write_coco(tmp_path, data)
+    dataset = open_dataset(tmp_path, "train", True)
+    assert dataset.report.boxes == 2  # of four, two without a mask
+    assert "2 pieces of masks enclose nothing: dropped" in dataset.report.notes
+    assert any("2 annotations have no usable mask: left out" in note for note in dataset.report.notes)
+    assert open_dataset(tmp_path, "train").report.boxes == 4

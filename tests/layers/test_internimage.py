@@ -35,7 +35,7 @@ def test_it_is_the_sum_of_eq_2(rng):
     """Point by point, written from the formula."""
     layer = open_up(DeformConvV3(4, 2), rng).double()
     x = torch.rand(1, 4, 5, 4, generator=rng, dtype=torch.float64)
-    offset, factor = layer.predict(x)
+    offset, factor = (one.detach() for one in layer.predict(x))
     out = layer(x)
 
     def between(v: float, u: float, channel: int) -> float:
@@ -76,7 +76,7 @@ def test_the_tiny_model_has_the_size_that_its_authors_print():
     before the linear layer (here the linear layer alone), and a Mask R-CNN of 49M."""
     import timm
 
-    from roikit.layers import internimage  # noqa: F401
+    from roikit.layers import internimage  # noqa: F401  (registers its models with timm)
 
     with torch.device("meta"):
         classifier = timm.create_model("internimage_tiny")
@@ -92,7 +92,7 @@ def test_the_tiny_model_has_the_size_that_its_authors_print():
 def test_its_maps_are_those_of_its_stages(rng):
     import timm
 
-    from roikit.layers import internimage  # noqa: F401
+    from roikit.layers import internimage  # noqa: F401  (registers its models with timm)
 
     small = {"channels": 16, "depths": (1, 1, 2, 1), "groups": (1, 2, 4, 8), "num_classes": 5}
     torch.manual_seed(0)

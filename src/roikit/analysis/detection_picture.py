@@ -9,18 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-PALETTE = (
-    "#e6194b",
-    "#3cb44b",
-    "#4363d8",
-    "#f58231",
-    "#911eb4",
-    "#008080",
-    "#9a6324",
-    "#808000",
-    "#f032e6",
-    "#46f0f0",
-)
+from roikit.data.describe import CLASS_COLOURS
+
 MOST = 30  # boxes that carry their name; more of them would hide the image
 
 
@@ -43,7 +33,8 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], categories: Sequ
     labels = [int(label) for label in found["labels"]]
     crowded = len(labels) > MOST
     present = [label for label, _ in Counter(labels).most_common()]
-    colour = {label: PALETTE[(place if crowded else label - 1) % len(PALETTE)] for place, label in enumerate(present)}
+    places = {label: place if crowded else label - 1 for place, label in enumerate(present)}
+    colour = {label: CLASS_COLOURS[place % len(CLASS_COLOURS)] for label, place in places.items()}
     if labels:
         colours = [colour[label] for label in labels]
         if "masks" in found:

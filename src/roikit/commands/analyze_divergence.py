@@ -13,7 +13,7 @@ from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder, load_weights
 from roikit.train.stages import best_of
 
-from .several_runs import output
+from .trained_runs import add_data, output
 
 
 def make_parser() -> Parser:
@@ -23,13 +23,11 @@ def make_parser() -> Parser:
         "checkpoint of a run. Train with --keep_checkpoints=0 to have all of them.",
     )
     parser.add_argument("run", type=str, help="Run folder of roikit train.")
-    parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
-    parser.add_argument("--split", type=str | None, default=None, help="Split; nothing takes data.eval_split.")
+    add_data(parser)
     parser.add_argument("--objects", type=int, default=100, help="Objects, taken evenly over the split.")
     parser.add_argument(
         "--out", type=str | None, default=None, help="PNG file, with a JSON file beside it; RUN/divergence.png."
     )
-    parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
 

@@ -11,7 +11,7 @@ from roikit.train.checkpoint import write_atomically
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
-from .several_runs import add_data, add_runs, headings, open_runs, open_split, output, trained
+from .trained_runs import add_data, add_runs, headings, open_runs, open_split, output, trained
 
 
 def make_parser() -> Parser:

@@ -10,7 +10,7 @@ from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 
 from .pictured import place_of
-from .several_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
+from .trained_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
 
 
 def make_parser() -> Parser:

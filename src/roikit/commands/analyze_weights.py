@@ -13,7 +13,7 @@ from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder
 
 from .pictured import place_of
-from .several_runs import output
+from .trained_runs import add_data, output
 
 OBJECTS = 2  # shown of an image where no box is given
 MOST = 20  # boxes: a picture of many more could not be opened
@@ -39,8 +39,7 @@ def make_parser() -> Parser:
         help="A region, in pixels of the picture; may be given several times. Nothing takes the two largest objects "
         "of an image of the split.",
     )
-    parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
-    parser.add_argument("--split", type=str | None, default=None, help="Split; nothing takes data.eval_split.")
+    add_data(parser)
     parser.add_argument(
         "--sampled",
         type=bool,
@@ -48,7 +47,6 @@ def make_parser() -> Parser:
         help="Where only some cells are read, show these alone; else the weights on all cells.",
     )
     parser.add_argument("--out", type=str | None, default=None, help="PNG file; RUN/weights-NAME.png.")
-    parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from roikit.train.checkpoint import write_atomically
 from roikit.train.claim_runs import Store, train_claims
-from roikit.train.claims import AP, VERDICTS, Claim, Claims
+from roikit.train.claims import AP, FAILS, HOLDS, OPEN, Claim, Claims
 from roikit.train.errors import RunError
 from roikit.train.paired import Difference
 from roikit.train.parse import Parser
@@ -73,7 +73,7 @@ def page(claims: Claims, store: Store, file: str) -> str:
     results = store.results(claims.rows())
     differences = {c.text: d for c in claims.claims if (d := c.difference(results)) is not None}
     found = {c.text: _judge(claims, c, differences) for c in claims.claims}
-    counts = [sum(verdict == one for verdict, _ in found.values()) for one in VERDICTS]
+    counts = [sum(verdict == one for verdict, _ in found.values()) for one in (HOLDS, FAILS, OPEN)]
     seconds = sum(n["train_seconds"] for seeds in results.values() for n in seeds.values())
     runs = sum(len(seeds) for seeds in results.values())
     lines = [
@@ -105,7 +105,7 @@ def _judge(
     claims: Claims, claim: Claim, differences: Mapping[str, Difference]
 ) -> tuple[str, tuple[float, float] | None]:
     if claim.text not in differences:
-        return VERDICTS[2], None
+        return OPEN, None
     interval = differences[claim.text].interval(claims.spread(claim, differences))
     return claim.verdict(interval), interval
 
@@ -118,7 +118,7 @@ def _line(claim: Claim, ours: Difference | None, verdict: str, interval: tuple[f
     if ours is None:
         return f"| {claim.text}{wanted} | {where} | {paper} | – | – | 0 | {verdict} |"
     each = "–" if interval is None else f"{interval[0]:+.{digits}f} … {interval[1]:+.{digits}f}"
-    word = f"**{verdict}**" if verdict == VERDICTS[0] else verdict
+    word = f"**{verdict}**" if verdict == HOLDS else verdict
     cells = [f"{claim.text}{wanted}", where, paper, f"{ours.mean:+.{digits}f}", each, str(len(ours.seeds)), word]
     return f"| {' | '.join(cells)} |"
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from roikit.data.results import FORMATS
 from roikit.train.checkpoint import write_atomically
 from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 from roikit.train.trained import load_trained, new_file
 
+from .trained_runs import add_data, check_format
+
 
 def make_parser() -> Parser:
     parser = Parser(prog="roikit eval", description="COCO's and VOC's metrics of a trained detector on a data set.")
     parser.add_argument("run", type=str, help="Run folder of roikit train.")
-    parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
-    parser.add_argument(
-        "--split", type=str | None, default=None, help="Split; nothing takes the run's data.eval_split."
-    )
+    add_data(parser)
     parser.add_argument(
         "--batch", type=int | None, default=None, help="Images per forward pass; nothing: as in training."
     )
@@ -39,7 +38,6 @@ def make_parser() -> Parser:
         help="New folder for the detections, with the data set's ids of images and categories.",
     )
     parser.add_argument("--format", type=str, default="coco", help="Of --predictions: coco, voc or yolo.")
-    parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
 
@@ -49,8 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         raise RunError("--batch must be at least 1 and --workers 0 or more")
     out = new_file(options.out, "--out") if options.out else None
     predictions = new_file(options.predictions, "--predictions") if options.predictions else None
-    if options.format not in FORMATS:
-        raise RunError(f"--format must be one of {', '.join(FORMATS)}, not {options.format!r}")
+    check_format(options.format)
     model, categories, config = load_trained(options.run)
 
     from accelerate import Accelerator
@@ -85,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
             workers=options.workers,
             tick=bar.update,
             voc=is_voc(path) if options.voc is None else options.voc,
-            found=lambda every: keep(every, dataset, predictions, options.format),
+            found=partial(keep, dataset, predictions, options.format) if predictions else None,
         )
     if metrics is not None:
         print_metrics(metrics, title=f"{path}, {split} split: ")
@@ -95,12 +92,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def keep(every: Sequence[dict[str, Any]], dataset: Any, folder: Path | None, form: str) -> None:
-    """Write the detections of all images, where they are asked for."""
-    if folder is None:
-        return
-    from roikit.commands.predict import distinct_names
-    from roikit.data.results import Found, Results
+def keep(dataset: Any, folder: Path, form: str, every: Sequence[dict[str, Any]]) -> None:
+    """Write the detections of all images into a new folder."""
+    from roikit.data.results import Found, Results, distinct_names
 
     folder.mkdir()
     names = distinct_names([record.path for record in dataset.records])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from roikit.train.errors import RunError
 from roikit.train.parse import Parser, read
 from roikit.train.runfolder import RunFolder
 from roikit.train.trained import pick_device, rebuild
+
+from .trained_runs import check_format
 
 
 def make_parser() -> Parser:
@@ -50,10 +52,7 @@ class Source:
 
 def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
-    from roikit.data.results import FORMATS, Results
-
-    if options.format not in FORMATS:
-        raise RunError(f"--format must be one of {', '.join(FORMATS)}, not {options.format!r}")
+    check_format(options.format)
     if bool(options.images) == (options.data is not None):
         raise RunError("give either images and folders, or --data")
     out = Path(options.out)
@@ -72,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         sources, ids = of_data(options.data, options.split or config.data.eval_split, categories)
     else:
         sources, ids = [Source(number, path) for number, path in enumerate(paths, 1)], weights.category_ids
+    from roikit.data.results import Results
+
     out.mkdir(parents=True, exist_ok=True)
     with Results(out, options.format, categories, ids) as results:
         drawn, failed = look(model.to(pick_device(options.cpu)), sources, categories, results, options)
@@ -130,7 +131,7 @@ def look(
     import torch
 
     from roikit.data import read_image
-    from roikit.data.results import Found
+    from roikit.data.results import Found, distinct_names
     from roikit.train.metrics import encode_masks
     from roikit.train.progress import Progress
 
@@ -157,18 +158,3 @@ def look(
                 picture = results.folder / f"{name}.png"
                 draw_detections(image, {k: v[kept] for k, v in found.items()}, categories, picture)
     return drawn, failed
-
-
-def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each image: its own without the ending, with a number where several share one."""
-    return list(_names(paths))
-
-
-def _names(paths: Sequence[Path]) -> Iterator[str]:
-    taken: set[str] = set()
-    for path in paths:
-        name, number = path.stem, 2
-        while name.lower() in taken:
-            name, number = f"{path.stem}-{number}", number + 1
-        taken.add(name.lower())
-        yield name

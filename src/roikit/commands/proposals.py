@@ -11,6 +11,8 @@ from roikit.train.errors import RunError
 from roikit.train.parse import Parser
 from roikit.train.trained import load_trained, new_file, pick_device
 
+from .trained_runs import add_data
+
 
 def make_parser() -> Parser:
     parser = Parser(
@@ -19,11 +21,9 @@ def make_parser() -> Parser:
         "roikit train --data.proposals FILE trains heads on them.",
     )
     parser.add_argument("run", type=str, help="Run folder of roikit train.")
-    parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
-    parser.add_argument("--split", type=str | None, default=None, help="Split; nothing takes data.train_split.")
+    add_data(parser, "train_split")
     parser.add_argument("--out", type=str, required=True, help="JSON file to write; must not exist.")
     parser.add_argument("--most", type=int, default=1000, help="Proposals of an image, at most.")
-    parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
     return parser
 
 

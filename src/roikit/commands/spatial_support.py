@@ -13,7 +13,7 @@ from roikit.train.parse import Parser
 
 from .analyze_masks import check_box
 from .pictured import place_of
-from .several_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
+from .trained_runs import OneRun, add_data, add_runs, headings, open_runs, open_split, output, trained
 
 MOST = 12  # nodes: a picture of many more could not be opened
 DESCRIPTION = (

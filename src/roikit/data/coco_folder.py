@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from roikit.data.seeded_split import CALLED, SPLITS
 from roikit.data.seeded_split import FILE as SPLIT_FILE
-from roikit.data.seeded_split import SPLITS
 from roikit.data.text import is_litter
 
 _FILES = (
@@ -21,14 +21,13 @@ _FILES = (
 )
 _IMAGES = ("images/{split}", "{split}", "images/{split}2017", "{split}2017", "images", "", "{split}2014")
 
-
-_ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
 _OTHER = ("captions_", "person_keypoints_", "stuff_", "panoptic_")  # beside COCO's own instances
 
 
 def coco_file(folder: Path, split: str) -> Path | None:
     """The annotation file of a split in a COCO folder, None where there is none."""
-    names = [name.format(split=own) for own in _ALIASES.get(split, (split,)) for name in _FILES]
+    called = next((several for several in CALLED.values() if split in several), ())
+    names = [name.format(split=own) for own in dict.fromkeys((split, *called)) for name in _FILES]
     return next((file for name in names if (file := folder / name).is_file()), None)
 
 
@@ -49,7 +48,8 @@ def undivided_file(folder: Path) -> Path | None:
     if len(files) != 1 or any(folder.glob("*/_annotations.coco.json")):
         return None
     name = files[0].stem.removeprefix("instances_").removeprefix("image_info_").rstrip("0123456789")
-    return None if name in ("train", "test", "val", "valid", "validation", "trainval", "test-dev") else files[0]
+    of_a_split = {*(one for called in CALLED.values() for one in called), "trainval", "test-dev"}
+    return None if name in of_a_split else files[0]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -62,9 +62,8 @@ def _files(folder: Path) -> list[Path]:
 def image_folders(file: Path, split: str, names: list[str]) -> list[Path]:
     """The folders that images may lie in: first the one that holds the most of the first images; where none holds any,
     the one a user would expect."""
-    own = file.stem.removeprefix("instances_").removeprefix(
-        "image_info_"
-    )  # CVAT's images/default beside annotations/instances_default.json
+    # CVAT's images/default beside annotations/instances_default.json
+    own = file.stem.removeprefix("instances_").removeprefix("image_info_")
     candidates = [
         base / pattern.format(split=name)
         for name in dict.fromkeys((split, own))

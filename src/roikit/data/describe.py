@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from roikit.data.dataset import DetectionDataset
 from roikit.data.errors import DataError
 
-_COLOURS = (
+CLASS_COLOURS = (  # dark, so that white names on them can be read
     "#e6194b",
     "#3cb44b",
     "#4363d8",
@@ -98,7 +98,7 @@ def _tile(dataset: DetectionDataset, index: int, side: int) -> Image.Image:
     picture = picture.resize((max(round(picture.width * factor), 1), max(round(picture.height * factor), 1)))
     pen = ImageDraw.Draw(picture)
     for (x1, y1, x2, y2), label in zip((target["boxes"] * factor).tolist(), target["labels"].tolist(), strict=True):
-        colour, name = _COLOURS[(label - 1) % len(_COLOURS)], dataset.categories[label - 1]
+        colour, name = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)], dataset.categories[label - 1]
         pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
         left, top, right, bottom = pen.textbbox((0, 0), name)
         # above the box where there is room, so that a small box is not hidden by its name

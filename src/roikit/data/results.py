@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor
-
 FORMATS = ("coco", "voc", "yolo")
 
 
@@ -33,11 +31,18 @@ class Found:
 
     def rows(self) -> list[tuple[list[float], int, float]]:
         found = self.detections
-        return list(zip(*(_plain(found[key]) for key in ("boxes", "labels", "scores")), strict=True))
+        return list(zip(*(found[key].tolist() for key in ("boxes", "labels", "scores")), strict=True))
 
 
-def _plain(values: Tensor) -> list:
-    return values.tolist()
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each image: its own without the ending, with a number where several share one."""
+    names: dict[str, str] = {}  # by what a file system may take for the same
+    for path in paths:
+        name, number = path.stem, 2
+        while name.lower() in names:
+            name, number = f"{path.stem}-{number}", number + 1
+        names[name.lower()] = name
+    return list(names.values())
 
 
 def coco_rows(found: Found, categories: Sequence[str], category_ids: Sequence[Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from roikit.data.cache import cache_folder, write_atomically
 from roikit.data.errors import DataError
 
 SPLITS = ("train", "val")
+# what tools call the splits of a data set that they write
+CALLED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 FILE = "roikit-split.json"
 _SHARE = 0.8
 

@@ -12,12 +12,11 @@ from roikit.data.dataset import DetectionDataset, Report, union
 from roikit.data.errors import DataError, Problems
 from roikit.data.finding import Finder, followed
 from roikit.data.images import SUFFIXES
-from roikit.data.seeded_split import SPLITS, seeded_split
+from roikit.data.seeded_split import CALLED, SPLITS, seeded_split
 from roikit.data.text import is_litter
 from roikit.data.voc_files import box_of, image_set, names_of, objects_of, parse_all, size_of
 
 _IMAGES = ("JPEGImages", "images", "Images", "jpegimages", "")
-_PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def voc_folder(base: Path) -> VocFolder | None:
     if _has_xml(base):
         return VocFolder(base, base, {})
     parts = {}
-    for split, names in _PARTS.items():
+    for split, names in CALLED.items():
         folder = next((base / name for name in names if _has_xml(base / name)), None)
         if folder is not None:
             parts[split] = folder
@@ -120,11 +119,40 @@ def read_voc(
     """
     if data.years:
         return _years(data, split, categories, progress)
-    problems, report = Problems(f"{data.base} ({split})"), Report(f"{data.base} ({split})")
     if data.sets and split not in data.sets:
         file = data.base / "ImageSets" / "Main" / f"{split}.txt"
         raise DataError(f"{file}: no such image set; splits in this folder: {', '.join(data.sets)}")
-    every = parse_all(data.annotations, problems, progress)
+    every, problems = _parsed(data, split, progress)
+    return _records(data, split, every, problems, categories, progress)
+
+
+def _years(
+    data: VocFolder, split: str, categories: Sequence[str] | None, progress: Progress | None
+) -> DetectionDataset:
+    have = [year for year in data.years if split in year.splits]
+    if not have:
+        raise DataError(f"{data.base}: no year has an image set {split!r}; splits are {', '.join(data.splits)}")
+    read = {year.base: _parsed(year, split, progress) for year in (data.years if categories is None else have)}
+    if categories is None:
+        categories = sorted({name for every, _ in read.values() for name in names_of(every)})
+    return union([_records(year, split, *read[year.base], categories, progress) for year in have])
+
+
+def _parsed(data: VocFolder, split: str, progress: Progress | None) -> tuple[dict[str, Element], Problems]:
+    """Every annotation of a folder by name, and the files that are no XML."""
+    problems = Problems(f"{data.base} ({split})")
+    return parse_all(data.annotations, problems, progress), problems
+
+
+def _records(
+    data: VocFolder,
+    split: str,
+    every: dict[str, Element],
+    problems: Problems,
+    categories: Sequence[str] | None,
+    progress: Progress | None,
+) -> DetectionDataset:
+    report = Report(f"{data.base} ({split})")
     known = list(categories) if categories is not None else names_of(every)
     names = _names(data, split, every, report)
     finder = Finder([followed(data.base / name) for name in _IMAGES] + [data.annotations])
@@ -144,18 +172,6 @@ def read_voc(
     if not known:
         raise DataError(f"{data.annotations}: no object in any file, so there is no category to learn")
     return DetectionDataset(records, known, report)
-
-
-def _years(
-    data: VocFolder, split: str, categories: Sequence[str] | None, progress: Progress | None
-) -> DetectionDataset:
-    have = [year for year in data.years if split in year.splits]
-    if not have:
-        raise DataError(f"{data.base}: no year has an image set {split!r}; splits are {', '.join(data.splits)}")
-    if categories is None:
-        trees = [parse_all(year.annotations, Problems("")) for year in data.years]
-        categories = sorted({name for each in trees for name in names_of(each)})
-    return union([read_voc(year, split, categories=categories, progress=progress) for year in have])
 
 
 def _names(data: VocFolder, split: str, every: dict[str, Element], report: Report) -> list[str]:

@@ -12,10 +12,9 @@ from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
 from roikit.data.finding import Finder, followed
 from roikit.data.images import SUFFIXES
-from roikit.data.seeded_split import SPLITS, seeded_split
+from roikit.data.seeded_split import CALLED, SPLITS, seeded_split
 from roikit.data.text import is_litter, read_text
 
-_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _NAMES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
@@ -67,7 +66,7 @@ def yolo_folder(path: Path) -> YoloFolder | None:
     while names and not names[-1]:
         names.pop()
     parts = {}
-    for split, keys in _SPLITS.items():  # CVAT's and darknet's lists beside obj.names
+    for split, keys in CALLED.items():  # CVAT's and darknet's lists beside obj.names
         lists = [file.name for key in keys if (file := path / f"{key}.txt").is_file()]
         if lists:
             parts[split] = lists
@@ -86,7 +85,7 @@ def _of_yaml(file: Path) -> YoloFolder | None:
     if not isinstance(content, dict) or "names" not in content:
         return None
     parts = {}
-    for split, keys in _SPLITS.items():
+    for split, keys in CALLED.items():
         given = next((content[key] for key in keys if content.get(key)), None)
         if given is not None:
             parts[split] = [str(one) for one in (given if isinstance(given, list) else [given])]

@@ -84,9 +84,11 @@ class _Losses:
             module.__dict__.pop(name, None)
         if not model.training or not isinstance(losses, dict):
             return losses
-        found = {"loss_offsets": self._of_offsets, "loss_oriented": self._of_orientation}
-        factors = {"loss_offsets": self.offsets, "loss_oriented": self.oriented}
-        return losses | {name: factors[name] * loss() for name, loss in found.items() if factors[name]}
+        if self.offsets:
+            losses = losses | {"loss_offsets": self.offsets * self._of_offsets()}
+        if self.oriented:
+            losses = losses | {"loss_oriented": self.oriented * self._of_orientation()}
+        return losses
 
     def _watched(self, weights: Any) -> Any:
         def watched(*arguments: Any, **named: Any) -> Any:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_convert, clip_boxes_to_image, remove_small_boxes
 
+from .targets import inputs_of
+
 
 def take_given_proposals(model: FasterRCNN) -> None:
     """Replace a detector's RPN, in place: proposals are each target's ``"proposals"``, best first.
@@ -49,7 +51,7 @@ class GivenProposals(nn.Module):
 
     def look(self, model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Before the images are resized: their sizes, and whether there is something to propose."""
-        images, targets = (*arguments, *(named[name] for name in ("images", "targets") if name in named), None)[:2]
+        images, targets = inputs_of(arguments, named)
         for index in range(len(images)):
             if targets is None or "proposals" not in targets[index]:
                 raise ValueError(

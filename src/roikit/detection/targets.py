@@ -9,6 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 
+def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Images and targets of a call of a detector, ``None`` for what it was not given."""
+    named = (kwargs[name] for name in ("images", "targets") if name in kwargs)
+    images, targets = (*args, *named, None, None)[:2]
+    return images, targets
+
+
 class CheckTargets:
     """A forward pre-hook for a detector in training: raises a ``ValueError`` that names the image and what is wrong."""
 
@@ -19,7 +26,7 @@ class CheckTargets:
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not model.training:
             return
-        images, targets = (*args, *(kwargs[name] for name in ("images", "targets") if name in kwargs), None)[:2]
+        images, targets = inputs_of(args, kwargs)
         if targets is None:
             raise ValueError("training needs targets: model(images, targets); for predictions call model.eval() first")
         if len(images) != len(targets):

@@ -150,16 +150,21 @@ def _sampled(x: Tensor, conv: DeformConv) -> Tensor:
 def _depthwise(x: Tensor, offset: Tensor, factor: Tensor | None, conv: DeformConv) -> Tensor:
     """A channel a group: all channels are sampled at once, where ``deform_conv2d`` multiplies a matrix of one row for
     each channel (a training step of 480 channels on 8 × 8 cells takes it ten times as long on a CPU)."""
-    (height, width), (rows, cols), sizes = x.shape[-2:], offset.shape[-2:], conv.kernel_size
+    (rows, cols), sizes = offset.shape[-2:], conv.kernel_size
     v, u = offset.unflatten(1, (*sizes, 2)).unbind(3)  # each [B, kernel rows, kernel columns, H', W']
     v = v + _starts(rows, 0, conv, x)[:, None, :, None]
     u = u + _starts(cols, 1, conv, x)[:, None, :]
-    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], -1)
-    read = nn.functional.grid_sample(x, grid.flatten(1, 3), align_corners=False)
-    read = read.unflatten(2, (sizes[0] * sizes[1], rows))  # [B, C, K, H', W']
+    read = read_at(x, u.flatten(1, 3), v.flatten(1, 3)).unflatten(2, (sizes[0] * sizes[1], rows))  # [B, C, K, H', W']
     if factor is not None:
         read = read * factor[:, None]
     return torch.einsum("bckhw,ck->bchw", read, conv.weight.to(x.dtype).flatten(1))
+
+
+def read_at(x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """``Tensor[B, C, M, N]`` of the maps ``x`` at (u, v), each ``[B, M, N]``, in cells; bilinear, outside the map 0."""
+    height, width = x.shape[-2:]
+    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], -1)
+    return nn.functional.grid_sample(x, grid, align_corners=False)
 
 
 def _starts(count: int, axis: int, conv: DeformConv, like: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, pad
 
 from ..ops.exact import exact
+from .deform_conv import read_at
 from .init import steers, zero
 
 
@@ -81,17 +81,11 @@ def _sampled(x: Tensor, offset: Tensor, factor: Tensor, kernel: int, scale: floa
     columns, rows = reach.repeat_interleave(kernel), reach.repeat(kernel)  # of each point, column by column
     home_y = torch.arange(height, device=x.device, dtype=wide)[:, None, None, None]
     home_x = torch.arange(width, device=x.device, dtype=wide)[:, None, None]
-    # As the authors': the map has a border of zeros as wide as the window reaches, within which points may lie.
     u = home_x + scale * (columns + offset[..., 0].to(wide))
     v = home_y + scale * (rows + offset[..., 1].to(wide))
-    border = kernel // 2
     maps = x.to(wide).permute(0, 3, 1, 2).reshape(batch * groups, channels // groups, height, width)
-    maps = pad(maps, (border, border, border, border))
-    grid = torch.stack(
-        [(2 * (u + border) + 1) / (width + 2 * border) - 1, (2 * (v + border) + 1) / (height + 2 * border) - 1], -1
-    )  # [B, H, W, G, K, 2]
-    grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(batch * groups, height * width, kernel * kernel, 2)
-    read = grid_sample(maps, grid, align_corners=False)  # [B·G, C/G, H·W, K]
+    u, v = (one.permute(0, 3, 1, 2, 4).reshape(batch * groups, height * width, kernel * kernel) for one in (u, v))
+    read = read_at(maps, u, v)  # [B·G, C/G, H·W, K]
     shares = factor.to(wide).permute(0, 3, 1, 2, 4).reshape(batch * groups, 1, height * width, -1)
     out = (read * shares).sum(3).view(batch, channels, height, width)
     return out.permute(0, 2, 3, 1).to(x.dtype)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardsigmoid, interpolate
-from torchvision.ops import deform_conv2d
 
 from ..ops.exact import exact
 from .init import steers, zero
@@ -98,5 +97,7 @@ class _Sampled(nn.Module):
 
 @exact
 def _convolve(x: Tensor, offset: Tensor, weight: Tensor, factor: Tensor, stride: int) -> Tensor:
+    from torchvision.ops import deform_conv2d
+
     wide = [one.to(weight.dtype).contiguous() for one in (x, offset, factor)]
     return deform_conv2d(wide[0], wide[1], weight, None, stride, 1, 1, wide[2]).to(x.dtype)

@@ -88,15 +88,23 @@ def train_claims(
     for row in rows or ():
         if row not in needed:
             raise RunError(f"--rows: no claim of {claims.file} names {row!r}; rows are {', '.join(needed)}")
-    jobs, texts = [], {}
-    for seed in range(seeds):
-        for row in needed if rows is None else rows:
-            flags = [flag for name in sorted(needed[row]) for flag in _TRAIN.get(name, ())]
-            arguments = (f"--config={claims.config(row)}", f"--seed={seed}", *flags)
-            _, texts[row, seed] = parse(list(arguments))
-            if not _has(store, row, seed, texts[row, seed], needed[row]):
-                name = f"{row.replace('/', '-')}-seed{seed}"
-                jobs.append(Job(Row(row, row, {}), seed, RunFolder(out / name), arguments))
+    arguments, texts, held = {}, {}, {}
+    for row in needed if rows is None else rows:
+        flags = [flag for name in sorted(needed[row]) for flag in _TRAIN.get(name, ())]
+        arguments[row] = (f"--config={claims.config(row)}", *flags)
+        texts[row] = _without_seed(parse(list(arguments[row]))[1])
+        held[row] = _held(store, row, texts[row], needed[row])
+    jobs = [
+        Job(
+            Row(row, row, {}),
+            seed,
+            RunFolder(out / f"{row.replace('/', '-')}-seed{seed}"),
+            (*arguments[row], f"--seed={seed}"),
+        )
+        for seed in range(seeds)
+        for row in texts
+        if seed not in held[row]
+    ]
     for job in jobs:
         job.check()
 
@@ -105,25 +113,33 @@ def train_claims(
         numbers |= {"train_seconds": job.metrics()["train_seconds"]}
         for name in sorted(needed[job.row.run]):
             numbers |= _analyse(name, job.folder.path)
-        store.add(job.row.run, job.seed, _without_seed(texts[job.row.run, job.seed]), numbers)
+        store.add(job.row.run, job.seed, texts[job.row.run], numbers)
         if not keep:
             shutil.rmtree(job.folder.path)
 
     run(jobs, say, at_once=at_once, threads=1, then=collect)
 
 
-def _has(store: Store, row: str, seed: int, text: str, analyses: Iterable[str]) -> bool:
+def _held(store: Store, row: str, text: str, analyses: Iterable[str]) -> set[int]:
+    """The seeds of a row that the store has all numbers of.
+
+    Raises:
+        RunError: they were measured with another configuration than `text`.
+    """
     kept = store.read(row)
-    numbers = kept["seeds"].get(str(seed))
-    if numbers is None:
-        return False
-    different = changes(_without_seed(filled(kept["config"])), _without_seed(text))
+    if not kept["seeds"]:
+        return set()
+    different = changes(_without_seed(filled(kept["config"])), text)
     if different:
         raise RunError(
             f"{store.file(row)}: was measured with other settings ({'; '.join(different[:3])}); remove it to train the "
             "row again"
         )
-    return all(any(key.startswith(f"{name}/") for key in numbers) for name in analyses)
+    return {
+        int(seed)
+        for seed, numbers in kept["seeds"].items()
+        if all(any(key.startswith(f"{name}/") for key in numbers) for name in analyses)
+    }
 
 
 def _without_seed(text: str) -> str:

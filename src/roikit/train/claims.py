@@ -7,19 +7,20 @@ analysis (`ANALYSES`); the second may be a plain number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from .bases import read_config
 from .errors import RunError
 from .paired import Difference, Measured, Spread, difference, pooled
-from .papertable import PaperTable
+from .papertable import PaperTable, Row
 
 AP = "AP"
 ANALYSES = ("divergence", "invariance", "diversity")
-VERDICTS = ("holds", "does not hold", "cannot be told")
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Claim:
     def verdict(self, interval: tuple[float, float] | None) -> str:
         """Of a 95% interval: whether the claim holds for all of it, for none of it, or neither."""
         if interval is None:
-            return VERDICTS[2]
+            return OPEN
         low, high = interval
         if self.within is None:
-            return VERDICTS[0] if low > 0 else VERDICTS[1] if high < 0 else VERDICTS[2]
+            return HOLDS if low > 0 else FAILS if high < 0 else OPEN
         inside, outside = -self.within <= low and high <= self.within, high < -self.within or low > self.within
-        return VERDICTS[0] if inside else VERDICTS[1] if outside else VERDICTS[2]
+        return HOLDS if inside else FAILS if outside else OPEN
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,13 @@ class Claims:
         content = read_config(file)
         if set(content) != {"title", "about", "claims"} or not isinstance(content["claims"], list):
             raise RunError(f"{file}: needs title, about and a list of claims, and nothing else")
-        claims = tuple(_claim(file, one) for one in content["claims"])
+
+        @cache
+        def rows(folder: str) -> Mapping[str, Row]:
+            place = file.parent / folder
+            return {row.run: row for row in PaperTable.read(place).rows} if (place / "table.yaml").is_file() else {}
+
+        claims = tuple(_claim(file, one, rows) for one in content["claims"])
         return cls(file, str(content["title"]), str(content["about"]).strip(), claims)
 
     def rows(self) -> dict[str, set[str]]:
@@ -127,16 +134,24 @@ class Claims:
 
     def spread(self, claim: Claim, differences: Mapping[str, Difference]) -> Spread:
         """Of all claims that compare the same kind of number on the same detector."""
-        kind = self._kind(claim)
-        return pooled(differences[c.text] for c in self.claims if c.text in differences and self._kind(c) == kind)
+        kinds = self._kinds
+        alike = (c.text for c in self.claims if kinds[c.text] == kinds[claim.text])
+        return pooled(differences[text] for text in alike if text in differences)
 
-    def _kind(self, claim: Claim) -> tuple[str, str]:
-        assert claim.first.row is not None
-        neck = read_config(self.config(claim.first.row)).get("model", {}).get("neck", "fpn")
-        return claim.first.value, neck
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[str, str]]:
+        """Of each claim's text: the number that is compared, and the detector's neck."""
+        necks: dict[str | None, str] = {
+            row: read_config(self.config(row)).get("model", {}).get("neck", "fpn") for row in self.rows()
+        }
+        return {c.text: (c.first.value, necks[c.first.row]) for c in self.claims}
 
 
-def _claim(file: Path, content: Any) -> Claim:
+Rows = Callable[[str], Mapping[str, Row]]
+"""Of a table's folder, such as lrf/table4: its rows by run; none where there is no such table."""
+
+
+def _claim(file: Path, content: Any, rows: Rows) -> Claim:
     known = {"claim", "paper", "more", "like", "within", "printed"}
     if not isinstance(content, dict) or "claim" not in content or not set(content) <= known:
         raise RunError(f"{file}: a claim has the keys {', '.join(sorted(known))}, not {content!r}")
@@ -146,38 +161,31 @@ def _claim(file: Path, content: Any) -> Claim:
         raise RunError(f"{file}: {text!r} needs two rows, either more: [ROW, ROW] or like: [ROW, ROW]")
     if ("like" in content) != ("within" in content):
         raise RunError(f"{file}: {text!r} needs within where it says like, and only there")
-    first, second = (_number(file, text, one) for one in pair)
+    first, second = (_number(file, text, one, rows) for one in pair)
     if first.row is None:
         raise RunError(f"{file}: {text!r} must begin with a row")
     within = float(content["within"]) if "within" in content else None
-    printed = content.get("printed", _printed(file, first, second))
+    printed = content.get("printed", _printed(first, second, rows))
     return Claim(text, str(content.get("paper", "")), first, second, within, printed)
 
 
-def _number(file: Path, text: str, given: Any) -> Number:
+def _number(file: Path, text: str, given: Any, rows: Rows) -> Number:
     if isinstance(given, int | float):
         return Number(None, plain=float(given))
     row, _, value = (part.strip() for part in str(given).partition("@"))
     number = Number(row, value or AP)
     if number.analysis not in (None, *ANALYSES):
         raise RunError(f"{file}: {text!r} names {value!r}; values are of {', '.join(ANALYSES)}")
-    table = _table(file, row)
-    if table is None or row.rpartition("/")[2] not in [one.run for one in table.rows]:
+    folder, _, run = row.rpartition("/")
+    if run not in rows(folder):
         raise RunError(f"{file}: {text!r} names the row {row!r}, which no table beside this file has")
     return number
 
 
-def _table(file: Path, row: str) -> PaperTable | None:
-    folder = file.parent / row.rpartition("/")[0]
-    return PaperTable.read(folder) if (folder / "table.yaml").is_file() else None
-
-
-def _printed(file: Path, first: Number, second: Number) -> float | None:
+def _printed(first: Number, second: Number, rows: Rows) -> float | None:
     """What the tables print for the difference in AP."""
-    if None in (first.row, second.row) or (first.value, second.value) != (AP, AP):
+    if first.row is None or second.row is None or (first.value, second.value) != (AP, AP):
         return None
-    each = []
-    for row in (str(first.row), str(second.row)):
-        table = _table(file, row)
-        each += [r.paper[AP] for r in (table.rows if table else ()) if r.run == row.rpartition("/")[2] and r.paper]
-    return round(each[0] - each[1], 6) if len(each) == 2 else None
+    parts = (number.rpartition("/") for number in (first.row, second.row))
+    ours, theirs = (rows(folder)[run].paper for folder, _, run in parts)
+    return round(ours[AP] - theirs[AP], 6) if ours and theirs else None

@@ -126,7 +126,7 @@ def run(
                 say(f"{head}: {'goes on' if job.folder.config.exists() else 'starts'}, {job.folder.path}")
                 running[number] = (job, head, _start(job, environment, quiet=at_once > 1))
             for number, (job, head, process) in list(running.items()):
-                code = process.wait() if at_once == 1 else process.poll()
+                code = process.poll()
                 if code is None:
                     continue
                 del running[number]

@@ -31,6 +31,3 @@ def ms_deform_attn_backward(
 def _attend(shapes: Tensor) -> Any:
     sizes = [(int(h), int(w)) for h, w in shapes.tolist()]
     return wide(lambda value, locations, weights: attend(value, sizes, locations, weights))
-
-
-OPERATORS = {function.__name__: function for function in (ms_deform_attn_forward, ms_deform_attn_backward)}

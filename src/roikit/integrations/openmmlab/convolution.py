@@ -110,17 +110,3 @@ def masked_col2im_forward(
     columns: Tensor, rows: Tensor, cols: Tensor, output: Tensor, *, height: int, width: int, channels: int
 ) -> None:
     output[0].view(channels, -1)[:, rows * width + cols] = columns
-
-
-OPERATORS = {
-    function.__name__: function
-    for function in (
-        deform_conv_forward,
-        deform_conv_backward_input,
-        deform_conv_backward_parameters,
-        modulated_deform_conv_forward,
-        modulated_deform_conv_backward,
-        masked_im2col_forward,
-        masked_col2im_forward,
-    )
-}

@@ -6,6 +6,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -16,9 +17,10 @@ from . import attention, convolution, losses, pooling, reassembly, rotated, supp
 SERVED: dict[str, Callable[..., Any]] = {
     name: function
     for module in (pooling, convolution, suppression, rotated, losses, attention, reassembly)
-    for name, function in module.OPERATORS.items()
+    for name, function in vars(module).items()
+    if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
 }
-"""Operators of the extension by name."""
+"""Operators of the extension by name: every public function of those modules."""
 
 _MARK = "__roikit__"
 

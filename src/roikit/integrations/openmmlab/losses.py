@@ -58,14 +58,3 @@ def _softmax(p: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: flo
 
 def _of_target(weight: Tensor, target: Tensor) -> Tensor:
     return torch.where(target < len(weight), weight[target.clamp(0, len(weight) - 1)], 1)
-
-
-OPERATORS = {
-    function.__name__: function
-    for function in (
-        sigmoid_focal_loss_forward,
-        sigmoid_focal_loss_backward,
-        softmax_focal_loss_forward,
-        softmax_focal_loss_backward,
-    )
-}

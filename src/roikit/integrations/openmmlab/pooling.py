@@ -128,21 +128,3 @@ def _turned(how: dict[str, Any]) -> Any:
     size = (how["pooled_height"], how["pooled_width"])
     settings = (how["spatial_scale"], how["sampling_ratio"], how["aligned"], how["clockwise"])
     return lambda x, rois: ops.roi_align_rotated(x, rois, size, *settings)
-
-
-OPERATORS = {
-    function.__name__: function
-    for function in (
-        roi_align_forward,
-        roi_align_backward,
-        roi_pool_forward,
-        roi_pool_backward,
-        prroi_pool_forward,
-        prroi_pool_backward,
-        prroi_pool_coor_backward,
-        deform_roi_pool_forward,
-        deform_roi_pool_backward,
-        roi_align_rotated_forward,
-        roi_align_rotated_backward,
-    )
-}

@@ -57,9 +57,3 @@ def _reassemble(how: dict[str, Any]) -> Any:
         return out.flatten(1, 2)
 
     return reassemble
-
-
-OPERATORS = {
-    function.__name__: function
-    for function in (carafe_naive_forward, carafe_naive_backward, carafe_forward, carafe_backward)
-}

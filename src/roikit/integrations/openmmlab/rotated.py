@@ -32,7 +32,7 @@ def nms_rotated(
     return torch.tensor(kept, dtype=torch.long, device=dets.device)
 
 
-def corners(boxes: Tensor) -> Tensor:
+def _corners(boxes: Tensor) -> Tensor:
     """`[N, 4, 2]` (x, y), in order around each box, in float64."""
     cx, cy, w, h, angle = boxes.double().unbind(1)
     cos, sin = angle.cos(), angle.sin()
@@ -46,12 +46,12 @@ def _overlap(box: Tensor, others: Tensor, mode: int) -> Tensor:
     """Of one box with each of others `[N, 5]`."""
     areas = others[:, 2].double() * others[:, 3].double()
     own = float(box[2]) * float(box[3])
-    clip = corners(box[None])[0].tolist()
+    clip = _corners(box[None])[0].tolist()
     centre, reach = box[:2].double(), float(box[2:4].double().norm()) / 2
     near = (others[:, :2].double() - centre).norm(dim=1) <= reach + others[:, 2:4].double().norm(dim=1) / 2
     inter = torch.zeros(len(others), dtype=torch.float64)
     for place in near.nonzero()[:, 0].tolist():
-        inter[place] = _area(_clipped(corners(others[place][None])[0].tolist(), clip))
+        inter[place] = _area(_clipped(_corners(others[place][None])[0].tolist(), clip))
     inter = inter.to(others.device)
     whole = own if mode == 1 else own + areas - inter
     return torch.where(inter > 0, inter / whole, 0.0).to(others.dtype)
@@ -76,6 +76,3 @@ def _clipped(polygon: list, clip: list) -> list:
 def _area(polygon: list) -> float:
     pairs = zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)
     return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
-
-
-OPERATORS = {function.__name__: function for function in (box_iou_rotated, nms_rotated)}

@@ -75,6 +75,3 @@ def _overlaps(a: Tensor, b: Tensor, offset: int, *, share: bool = False, aligned
     area1, area2 = ((x[..., 2:] - x[..., :2] + offset).prod(-1) for x in (a, b))
     whole = area1.expand_as(inter) if share else area1 + area2 - inter
     return inter / whole.clamp(min=offset or 1e-12)
-
-
-OPERATORS = {function.__name__: function for function in (nms, softnms, nms_match, bbox_overlaps)}

@@ -1,4 +1,4 @@
-"""What analyses of several runs share: the runs, the data they are looked at on, the files that are written."""
+"""What commands on trained runs share: the runs, the data they are looked at on, the files that are written."""
 
 from __future__ import annotations
 
@@ -28,10 +28,19 @@ def add_runs(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", type=str, help="Run folders of roikit train.")
 
 
-def add_data(parser: Parser) -> None:
+def add_data(parser: Parser, split: str = "eval_split") -> None:
+    """The data set, its split (`data.SPLIT` of the run where it is not given) and the device."""
     parser.add_argument("--data", type=str | None, default=None, help="Data set; nothing takes the one trained on.")
-    parser.add_argument("--split", type=str | None, default=None, help="Split; nothing takes data.eval_split.")
+    parser.add_argument("--split", type=str | None, default=None, help=f"Split; nothing takes data.{split}.")
     parser.add_argument("--cpu", type=bool, default=False, help="Stay on the CPU where there is a GPU.")
+
+
+def check_format(form: str) -> None:
+    """Raise a `RunError` for a --format that detections are not written in."""
+    from roikit.data.results import FORMATS
+
+    if form not in FORMATS:
+        raise RunError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
 
 
 def open_runs(paths: Sequence[str]) -> list[OneRun]:
