@@ -31,7 +31,7 @@ from roikit.bench.measure import Times, take_turns
 from roikit.bench.scenes import make_boxes
 from roikit.boxes import Rois
 from roikit.extractors import LearnedRegionFeatures
-from roikit.ops.attention_pool import attention_pool
+from roikit.sums.attention import attention_pool
 
 ROIS, PARTS, HEIGHT, WIDTH, CHANNELS, STRIDE = 300, 49, 38, 63, 256, 16
 FORMS = ("einsum", "sdpa", "dense", "sampled")

@@ -47,13 +47,13 @@ def threads():
 @pytest.fixture
 def unchecked(monkeypatch):
     """Values are not checked, as on a GPU or in a compiled graph."""
-    monkeypatch.setattr("roikit.boxes.checkable", lambda tensor: False)
+    monkeypatch.setattr("roikit.modes.readable", lambda tensor: False)
 
 
 @pytest.fixture
 def poisoned(monkeypatch):
     """Outputs start as NaN (indices as nonsense), so that a cell no kernel wrote is seen."""
-    from roikit.ops import memory
+    from roikit.sums import memory
 
     plain = memory.empty
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torchvision.ops.poolers import LevelMapper
 
-from roikit.boxes import Rois, assign_levels, checkable, scale_pair
+from roikit.boxes import Rois, assign_levels, scale_pair
+from roikit.modes import readable
 
 BOXES = torch.tensor([[1.0, 2.0, 5.0, 9.0], [3.0, 3.0, 4.0, 4.0], [0.0, 0.0, 8.0, 2.0]])
 
@@ -69,12 +70,22 @@ def test_scale_pairs():
 
 
 def test_values_are_not_read_where_that_would_stop_the_device_or_the_graph(monkeypatch):
-    assert checkable(BOXES)
-    assert not checkable(BOXES.to("meta"))
+    assert readable(BOXES)
+    assert not readable(BOXES.to("meta"))
     with torch._subclasses.fake_tensor.FakeTensorMode():
-        assert not checkable(torch.zeros(2, 4))
-    torch.func.vmap(lambda b: None if not checkable(b) else pytest.fail("read under vmap"), out_dims=None)(BOXES)
-    assert checkable(torch.nn.Parameter(BOXES))
+        assert not readable(torch.zeros(2, 4))
+    torch.func.vmap(lambda b: None if not readable(b) else pytest.fail("read under vmap"), out_dims=None)(BOXES)
+    assert readable(torch.nn.Parameter(BOXES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_batch_indices_are_whole_numbers(dtype):
+    table = torch.cat([torch.tensor([[0.0], [1.0], [0.0]]), BOXES[:1].expand(3, 4)], 1).to(dtype)
+    assert Rois.of(table, 2).batch.tolist() == [0, 1, 0]
+    for image, message in ((0.7, "not a whole number"), (-1.0, "is its batch index, but the features have 2")):
+        table[2, 0] = image
+        with pytest.raises(ValueError, match=f"RoI 2: .*{message}"):
+            Rois.of(table, 2)
 
 
 class TestLevels:

@@ -9,18 +9,31 @@ if TYPE_CHECKING:
     from . import data as data
     from . import detection as detection
     from . import extractors as extractors
+    from . import geometry as geometry
     from . import layers as layers
+    from . import modes as modes
     from . import ops as ops
+    from . import rules as rules
+    from . import sums as sums
     from . import weights as weights
     from .boxes import Rois as Rois
     from .extractors import *  # noqa: F403  (the listing of extractors is in one place)
     from .integrations.torchvision import replace_roi as replace_roi
     from .multiscale import MultiScale as MultiScale
+    from .sums.memory import empty_cache as empty_cache
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("analysis", "boxes", "data", "detection", "extractors", "layers", "ops", "weights")
-_HOMES = {"MultiScale": "multiscale", "Rois": "boxes", "replace_roi": "integrations.torchvision"}
+_PACKAGES = (
+    *("analysis", "boxes", "data", "detection", "extractors", "geometry", "layers", "modes", "ops", "rules", "sums"),
+    "weights",
+)
+_HOMES = {
+    "MultiScale": "multiscale",
+    "Rois": "boxes",
+    "empty_cache": "sums.memory",
+    "replace_roi": "integrations.torchvision",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from . import modes
 
 Scale = float | tuple[float, float]
 
@@ -67,15 +68,12 @@ class Rois:
             check_shape(
                 boxes, 5, "boxes", "rows (batch index, x1, y1, x2, y2); or pass a list with one [N, 4] per image"
             )
-            readable = checkable(boxes)
-            if readable and not _finite(boxes):  # before an index becomes a whole number
-                if not _finite(boxes[:, 0]):
-                    raise_first(~torch.isfinite(boxes[:, 0]), boxes, "has a batch index that is not finite")
-                raise_not_finite(boxes[:, 1:])
-            batch = boxes[:, 0].to(torch.int64)
+            readable = modes.readable(boxes)
+            batch = read_images(boxes, batch_size) if readable else boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
-            if readable:  # the rest is known by now
-                check_index("batch", batch, batch_size)
+            if readable:
+                if not _finite(boxes):
+                    raise_not_finite(rois.boxes)
                 return rois
         elif isinstance(boxes, Sequence):
             if len(boxes) != batch_size:
@@ -94,14 +92,14 @@ class Rois:
                 f"boxes must be a Tensor[R, 5], a list of Tensor[N, 4] or Rois, not {type(boxes).__name__}"
             )
         rois._check_values(batch_size, levels)
-        if checkable(rois.boxes):
+        if modes.readable(rois.boxes):
             return rois
         # One coordinate that is not finite makes its box NaN, and so, whatever the method, its features.
         spoilt = (rois.boxes.detach() * 0).sum(1, keepdim=True)
         return dataclasses.replace(rois, boxes=rois.boxes + spoilt)
 
     def _check_values(self, batch_size: int, levels: int) -> None:
-        if not checkable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
+        if not modes.readable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
             return
         if not _finite(self.boxes):
             raise_not_finite(self.boxes)
@@ -137,8 +135,10 @@ class Rois:
 
 def scale_pair(scale: Scale) -> tuple[float, float]:
     """A spatial_scale as (y, x)."""
+    if isinstance(scale, float) and 0 < scale < math.inf:
+        return scale, scale
     pair = tuple(float(s) for s in scale) if isinstance(scale, Sequence) else (float(scale), float(scale))
-    if len(pair) != 2 or not all(0 < s < float("inf") for s in pair):
+    if len(pair) != 2 or not all(0 < s < math.inf for s in pair):
         raise ValueError(f"spatial_scale must be a positive float or a (y, x) pair of them (1 / stride), not {scale!r}")
     return pair[0], pair[1]
 
@@ -156,7 +156,7 @@ def of_level(values: Sequence[float], level: Tensor, dtype: torch.dtype = torch.
 
 def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Python numbers, nested in tuples, as a tensor. On a GPU it is kept: only making it the first time waits."""
-    if device.type == "cpu" or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if device.type == "cpu" or not modes.eager():
         return torch.tensor(values, dtype=dtype, device=device)
     return _kept(values, dtype, device)
 
@@ -165,25 +165,6 @@ def constant(values: Sequence[Any], dtype: torch.dtype, device: torch.device) ->
 def _kept(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
-
-
-PLAIN = (Tensor, torch.nn.Parameter)  # no subclass, which may see operators otherwise
-
-
-def eager() -> bool:
-    """Whether operators just run: nothing is compiled or transformed, and no mode looks on."""
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None
-    return not (torch.compiler.is_compiling() or transformed or torch._C._len_torch_dispatch_stack())
-
-
-def checkable(tensor: Tensor) -> bool:
-    """Whether values may be read: on a GPU that would synchronise, under compilation or a transform it would break.
-
-    ``ROIKIT_CHECKS=1`` turns the checks on for a GPU too.
-    """
-    if not eager() or type(tensor) not in PLAIN:
-        return False
-    return tensor.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
 
 
 def _finite(values: Tensor) -> bool:
@@ -248,6 +229,25 @@ def check_index(name: str, index: Tensor, size: int) -> None:
     if len(index) and not _below(index, size):
         wrong = (index < 0) | (index >= size)
         raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
+
+
+def read_images(table: Tensor, batch_size: int) -> Tensor:
+    """The first column of ``Tensor[R, …]``, batch indices, as int64; one that names no image is refused."""
+    image = table.detach()[:, 0]
+    if image.device.type == "cpu" and image.dtype in (torch.float32, torch.float64):
+        numbers = image.numpy()  # of a few numbers NumPy tells in a fraction of the time that torch takes
+        with np.errstate(invalid="ignore"):
+            whole = numbers.astype(np.int64)
+        if not whole.size or ((whole == numbers).all() and whole.view(np.uint64).max() < batch_size):
+            return torch.from_numpy(whole)
+    finite = torch.isfinite(image)
+    if not bool(finite.all()):
+        raise_first(~finite, table, "has a batch index that is not finite")
+    batch = image.to(torch.int64)
+    if bool((batch != image).any()):
+        raise_first(batch != image, table, "has a batch index that is not a whole number")
+    check_index("batch", batch, batch_size)
+    return batch
 
 
 def raise_not_finite(boxes: Tensor) -> None:

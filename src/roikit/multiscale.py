@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .boxes import Rois, Scale, assign_levels, scale_pair
 from .extractors import RegionExtractor
+from .extractors.base import refuse_script
 from .weights import RegionWeights
 
 AGGREGATES = ("assign", "concat", "sum")
@@ -160,6 +161,9 @@ class MultiScale(nn.Module):
         found = self._assigned(maps, rois.boxes.repeat(levels, 1), rois.batch.repeat(levels), level, every, sizes)
         found = found.unflatten(0, (levels, count))
         return found.sum(0) if self.aggregate == "sum" else found.transpose(0, 1).flatten(1, 2)
+
+    def __prepare_scriptable__(self) -> None:
+        refuse_script(self)
 
     def weights(
         self,

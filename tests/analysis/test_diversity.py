@@ -11,14 +11,7 @@ from pngs import has_colour, read_png
 from small_detector import Pictures, SmallDetector, pictures
 
 import roikit
-from roikit.analysis.diversity import (
-    COLOURS,
-    diversities,
-    draw_diversity,
-    part_cosines,
-    summarise,
-    weights_of_parts,
-)
+from roikit.analysis.diversity import COLOURS, diversities, draw_diversity, part_cosines, summarise, weights_of_parts
 from roikit.analysis.reading import read_maps, region_weights
 
 

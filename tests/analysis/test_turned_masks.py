@@ -12,15 +12,7 @@ from roikit.analysis import RegionView, view_region
 from roikit.analysis.canvas import INK, as_array
 from roikit.analysis.following import choose_following, following
 from roikit.analysis.transformations import Rotation
-from roikit.analysis.turned_masks import (
-    COLOURS,
-    Column,
-    _tinted,
-    choose_parts,
-    draw_turned,
-    turn_object,
-    turned_views,
-)
+from roikit.analysis.turned_masks import COLOURS, Column, _tinted, choose_parts, draw_turned, turn_object, turned_views
 
 
 @pytest.fixture

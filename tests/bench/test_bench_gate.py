@@ -12,7 +12,7 @@ from roikit.bench import gate, table
 from roikit.bench.cases import DTYPES
 from roikit.bench.operations import OPERATIONS
 from roikit.bench.rows import Plan, measure
-from roikit.ops.grid_pool import backend as sums
+from roikit.sums.separable import backend as sums
 
 
 @pytest.mark.parametrize("operation", list(OPERATIONS))
@@ -44,7 +44,7 @@ def wrong(monkeypatch, name, change):
         out = right(*arguments, **named)
         return out if os.environ.get("ROIKIT_BACKEND") == "reference" else change(out)
 
-    for module in ("roikit.ops.grid_pool.backend", "roikit.ops.grid_pool.fused", "roikit.ops.grid_pool.api"):
+    for module in ("roikit.sums.separable.backend", "roikit.sums.separable.fused", "roikit.sums.separable.api"):
         if getattr(importlib.import_module(module), name, None) is right:
             monkeypatch.setattr(module + "." + name, changed)
 

@@ -23,6 +23,7 @@ WRONG = {
     "a negative side": (None, changed(2, 4, -1.0), r"RoI 2: .* has a negative width or height"),
     "a wrong image": (None, changed(1, 0, 7.0), "RoI 1: 7 is its batch index, but the features have 2"),
     "an image that is no number": (None, changed(1, 0, float("nan")), "RoI 1: .*batch index that is not finite"),
+    "half an image": (None, changed(1, 0, 0.7), "RoI 1: .*batch index that is not a whole number"),
     "another image than boxes": (
         UPRIGHT,
         changed(1, 0, 0.0),

@@ -13,8 +13,8 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 import roikit
 from roikit.analysis.counting import of_layers
+from roikit.geometry.dynamic_grid import choose, grids
 from roikit.layers.area_embedding import covered
-from roikit.ops.dynamic_grid import choose, grids
 
 SMALL = {"masks": 4, "max_cells": 10, "descriptor_channels": 6, "position_channels": 5, "gamma": 3.0}
 SETTINGS = [

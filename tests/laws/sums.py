@@ -1,6 +1,6 @@
 """The sums with every 1-D rule, said from a box as it is: what the laws of sums and rules run over.
 
-A rule in ``roikit.ops.rules.RULES`` is here without being named, on axes that all bins of a row share (``Grid``) and on
+A rule in ``roikit.rules.RULES`` is here without being named, on axes that all bins of a row share (``Grid``) and on
 an axis for each bin (``Bins``). Choosing a maximum and attention are said by the extractors that are nothing else.
 """
 
@@ -10,12 +10,11 @@ import pytest
 import torch
 from listing import ALL, GRID, SMALL, Variant, every
 
+from roikit import geometry
 from roikit.extractors import LearnedRegionFeatures, RegionExtractor, RoIPool
-from roikit.ops import geometry
-from roikit.ops.bin_pool import Channels
-from roikit.ops.maps import as_maps
-from roikit.ops.rules import RULES
-from roikit.weights import Points, Separable, ShiftedBins
+from roikit.rules import RULES
+from roikit.sums.maps import as_maps
+from roikit.weights import Channels, Points, Separable, ShiftedBins
 
 WHOLE = {name for name, rule in RULES.items() if hasattr(rule, "window")}  # rules of whole cells: no gradient to boxes
 

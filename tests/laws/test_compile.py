@@ -181,7 +181,7 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
     batch, level = torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 1])
     rows = torch.tensor([[1.0, 4.0], [-2.0, 6.0], [0.3, 0.4], [2.0, 9.0]], dtype=dtype)
     cols = rows + 0.7
-    axes = (batch, level, rows, cols, [3, 2], [0, 1], [2, 0])
+    axes = (batch, level, rows, cols, [3, 2, 0, 1, 2, 0])
     grad = torch.randn(4, 5, 3, 2, generator=rng, dtype=dtype)
     taps = (torch.rand(4, 3, 13, generator=rng, dtype=dtype), torch.rand(4, 2, 17, generator=rng, dtype=dtype))
     windows = (torch.tensor([[1, 4], [0, 5], [2, 2]]), torch.tensor([[0, 7], [3, 5]]))
@@ -220,10 +220,10 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
         "attention_second": (attention_grad, toward, maps, biases, *logits, batch, level, table),
         "grid_pool": (wanted(*maps), *axes),
         "grid_spread": (wanted(grad), *axes, shapes, False),
-        "tap_pool": (wanted(*maps), *wanted(*taps), *fixed),
-        "tap_spread": (*wanted(*taps), wanted(grad), *fixed, shapes, True),
-        "tap_rows": (wanted(*maps), wanted(taps[1]), wanted(grad), *fixed, 13),
-        "tap_cols": (wanted(*maps), wanted(taps[0]), wanted(grad), *fixed, 17),
+        "tap_pool": (wanted(*maps), *wanted(*taps), *fixed, [3, 2]),
+        "tap_spread": (*wanted(*taps), wanted(grad), *fixed, [3, 2], shapes, True),
+        "tap_rows": (wanted(*maps), wanted(taps[1]), wanted(grad), *fixed, [3, 2], 13),
+        "tap_cols": (wanted(*maps), wanted(taps[0]), wanted(grad), *fixed, [3, 2], 17),
         "bin_pool": (wanted(*maps), batch, level, *bins, base, [1, 3, 0, 1, 2, 0]),
         "bin_spread": (wanted(bin_grad), batch, level, *bins, base, [1, 3, 0, 1, 2, 0], shapes, False),
         "bin_tap_pool": (wanted(*maps), *wanted(*bin_taps), *bin_fixed, [1, 3]),
@@ -236,9 +236,9 @@ def arguments_of_the_operators(rng, dtype=torch.float64):
         "point_tap_spread": (*wanted(*point_taps), wanted(point_grad), batch, level, low, [2], shapes, True),
         "point_tap_rows": (wanted(*maps), wanted(point_taps[1]), wanted(point_grad), batch, level, low, [2], 13),
         "point_tap_cols": (wanted(*maps), wanted(point_taps[0]), wanted(point_grad), batch, level, low, [2], 17),
-        "max_pool": (wanted(*maps), *fixed),
-        "max_gather": (wanted(*maps), index, batch, level),
-        "max_scatter": (wanted(grad), index, batch, level, shapes),
+        "max_select": (wanted(*maps), *fixed),
+        "chosen_pool": (wanted(*maps), batch, level, index, [1]),
+        "chosen_spread": (wanted(grad), batch, level, index, [1], shapes, False),
     }
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_compile import arguments_of_the_operators
 
-from roikit.ops import decompositions
-from roikit.ops.flops import FORMULAS
+from roikit.sums import decompositions
+from roikit.sums.flops import FORMULAS
 
 TABLE = {operator.name().split("::")[1]: (operator, stands) for operator, stands in decompositions.table().items()}
 DERIVATIVES = ("spread", "rows", "cols", "scatter", "backward", "second")
@@ -45,5 +45,5 @@ def test_roi_align(samples, rng):
     rows, cols = (torch.randn(200, 2, generator=rng, dtype=torch.float64) * 9 + 4 for _ in range(2))
     rows[:20, 1], cols[10:40, 1] = 0, 6
     batch = torch.randint(2, (200,), generator=rng)
-    given = ([x], batch, torch.zeros_like(batch), rows, cols, [3, 2], [0, 0], [samples, samples])
+    given = ([x], batch, torch.zeros_like(batch), rows, cols, [3, 2, 0, 0, samples, samples])
     torch.testing.assert_close(stands(*given), operator(*given), rtol=0, atol=1e-13)

@@ -84,7 +84,7 @@ def test_explicit_taps(taps):
             [random(2, 5, 13, 17), random(2, 5, 7, 9)],
             Rois(random(3, 4), *torch.zeros(2, 3, device=GPU).long()),
         )
-        rows = random(3, 2, 13) if taps == "explicit" else roikit.ops.axis.Axis(random(3), random(3), 2, "hat", 0)
+        rows = random(3, 2, 13) if taps == "explicit" else roikit.weights.axis.Axis(random(3), random(3), 2, "hat", 0)
         out = roikit.weights.Separable(rows, random(3, 2, 17), rois).pool(maps)
         differentiate_twice(out, *maps)
 
@@ -93,8 +93,8 @@ def test_explicit_taps(taps):
 @pytest.mark.parametrize("certain", [False, True])
 def test_launching_the_kernels_of_grid_pooling(certain, monkeypatch):
     """What is done beside the kernels, which are left out."""
-    from roikit.ops import backend, gpu
-    from roikit.ops.grid_pool import backend as sums
+    from roikit.sums import backend, gpu
+    from roikit.sums.separable import grid_pool, tap_pool
 
     launched = []
     monkeypatch.setattr(backend, "choose", lambda device: "triton")
@@ -103,15 +103,19 @@ def test_launching_the_kernels_of_grid_pooling(certain, monkeypatch):
     maps = [torch.empty(2, 5, 13, 17, device=GPU), torch.empty(2, 5, 7, 9, device=GPU)]
     grad, where = torch.empty(3, 5, 2, 2, device=GPU), [torch.empty(3, device=GPU).long() for _ in range(2)]
     windows = torch.empty(3, 2, 2, device=GPU).int()
-    taps = (torch.empty(3, 2, 13, device=GPU), windows, torch.empty(3, 2, 17, device=GPU), windows)
-    axes = (torch.empty(3, 2, device=GPU), torch.empty(3, 2, device=GPU))
+    rows, cols = torch.empty(3, 2, 13, device=GPU), torch.empty(3, 2, 17, device=GPU)
+    axis, flat = torch.empty(3, 2, device=GPU), [n for x in maps for n in x.shape]
+    told = (*where, windows, windows, [2, 2])
     with NoCopies():
-        for geometry in (sums.Geometry(*where, (2, 2), axes), sums.Geometry(*where, (2, 2), taps=taps)):
-            assert sums.pool(maps, geometry).shape == grad.shape
-            found = sums.spread(grad, geometry, [x.shape for x in maps], True)
+        for sums, taps, fixed in (
+            (grid_pool, (), (*where, axis, axis, [2, 2, 0, 0, 0, 0])),
+            (tap_pool, (rows, cols), told),
+        ):
+            assert sums._pool(maps, *taps, *fixed).shape == grad.shape
+            found = sums._spread(*taps, grad, *fixed, flat, True)
             assert [x.shape for x in found] == [x.shape for x in maps]
-        assert sums.grad_taps(maps, grad, geometry, 0, 13).shape == (3, 2, 13)
-        assert sums.grad_taps(maps, grad, geometry, 1, 17).shape == (3, 2, 17)
+        assert tap_pool._along(0)[0](maps, cols, grad, *told, 13).shape == (3, 2, 13)
+        assert tap_pool._along(1)[0](maps, rows, grad, *told, 17).shape == (3, 2, 17)
     assert len(launched) == 6
 
 

@@ -140,7 +140,7 @@ def test_roi_align_of_whole_cells_takes_no_sample_too_many(rng):
     sides = 7.0 * torch.randint(1, 5, (300, 2), generator=rng)
     batch, level = torch.zeros(2, 300, dtype=torch.int64)
     rows, cols = (torch.stack([corner[:, i], sides[:, i]], 1) for i in (0, 1))
-    given = ([x], batch, level, rows, cols, [7, 7], [0, 0], [0, 0])
+    given = ([x], batch, level, rows, cols, [7, 7, 0, 0, 0, 0])
     found = decompositions()[torch.ops.roikit.grid_pool.default](*given)
     torch.testing.assert_close(found, torch.ops.roikit.grid_pool(*given), rtol=0, atol=ATOL)
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_exported_is_refused(rng):
 
     class Derivative(nn.Module):
         def forward(self, grad, index, rois):
-            return torch.ops.roikit.max_scatter(grad, index, rois, rois, [1, 2, 3, 4])[0]
+            return torch.ops.roikit.chosen_spread(grad, rois, rois, index, [1], [1, 2, 3, 4], False)[0]
 
     class Winners(nn.Module):
         def forward(self, x, boxes):
@@ -220,7 +220,7 @@ def test_what_cannot_be_exported_is_refused(rng):
         to_onnx(Winners(), (fine, boxes))
 
     index = torch.zeros(1, 2, 1, 1, dtype=torch.int32)
-    with pytest.raises(ValueError, match=r"it computes derivatives \(roikit.max_scatter.default\)"):
+    with pytest.raises(ValueError, match=r"it computes derivatives \(roikit.chosen_spread.default\)"):
         to_onnx(Derivative(), (torch.ones(1, 2, 1, 1), index, torch.zeros(1, dtype=torch.int64)))
 
 

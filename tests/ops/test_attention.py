@@ -10,8 +10,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.overrides import TorchFunctionMode
 
 from roikit.boxes import Rois
-from roikit.ops.attention_pool import Samples, attention_pool
-from roikit.ops.attention_pool.chunks import Chunk, plan
+from roikit.sums.attention import Samples, attention_pool
+from roikit.sums.attention.chunks import Chunk, plan
 
 R, K, C = 5, 3, 4
 SHAPES = [(4, 5), (3, 2)]
@@ -127,8 +127,8 @@ def test_a_plan_reads_once_however_many_chunks(sampled, monkeypatch):
             names.append(getattr(func, "__name__", ""))
             return func(*args, **(kwargs or {}))
 
-    monkeypatch.setattr("roikit.ops.attention_pool.chunks.BUDGET", 1)  # a chunk for each RoI
-    monkeypatch.setattr("roikit.ops.indices.check", lambda *_: None)  # it looks at what has been read
+    monkeypatch.setattr("roikit.sums.attention.chunks.BUDGET", 1)  # a chunk for each RoI
+    monkeypatch.setattr("roikit.sums.indices.check", lambda *_: None)  # it looks at what has been read
     batch, level = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([0, 1, 0, 1, 0])
     names: list[str] = []
     with Seen():
@@ -149,7 +149,7 @@ def test_finite_differences(sampled, rng):
 
 @sampled
 def test_the_number_of_threads_changes_no_bit(sampled, rng, threads, monkeypatch):
-    monkeypatch.setattr("roikit.ops.attention_pool.chunks.BUDGET", 1 << 17)  # several chunks
+    monkeypatch.setattr("roikit.sums.attention.chunks.BUDGET", 1 << 17)  # several chunks
     x, bias = (torch.randn(1, n, 38, 63, generator=rng) for n in (64, 9))
     rows, cols = (torch.randn(40, 9, n, generator=rng).requires_grad_() for n in (38, 63))
     x.requires_grad_(), bias.requires_grad_()
@@ -208,7 +208,6 @@ def test_wrong_shapes():
 
 @pytest.mark.parametrize("backend", ["", "reference"])
 def test_unchecked_samples_read_nothing_outside_the_map(backend, rng, unchecked, monkeypatch):
-    monkeypatch.setattr("roikit.ops.attention_pool.api.checkable", lambda tensor: False)
     if backend:
         monkeypatch.setenv("ROIKIT_BACKEND", backend)
     x, rois = torch.rand(1, 2, 3, 4, generator=rng).requires_grad_(), Rois.of([torch.zeros(3, 4)], 1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import roikit
-from roikit.ops import backend, maps
+from roikit.sums import backend, maps
 
 X, BOXES = torch.rand(1, 2, 6, 6), [torch.tensor([[1.0, 1.0, 4.0, 5.0]])]
 
@@ -88,6 +89,12 @@ def test_output_sizes_that_are_none(size):
     for make in (roikit.RoIAlign, roikit.RoIPool, roikit.PrRoIPool):
         with pytest.raises((ValueError, TypeError), match="output_size must be a positive int or a pair"):
             make(size)
+
+
+def test_output_sizes_may_be_whole_numbers_of_any_type():
+    for size in (np.int64(3), (np.int32(3), 3), [3, np.uint8(3)]):
+        assert roikit.RoIAlign(size).output_size == (3, 3)
+        assert all(type(n) is int for n in roikit.RoIAlign(size).output_size)
 
 
 @pytest.mark.parametrize("expand", [0, -1.0, float("nan"), float("inf")])

@@ -12,8 +12,8 @@ from test_torchvision_oracle import TOLERANCE, agree, integer, scene
 
 from roikit import ops
 from roikit.boxes import Rois
-from roikit.ops.axis import Axis
 from roikit.weights import ShiftedBins
+from roikit.weights.axis import Axis
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 backends = pytest.mark.parametrize("backend", ["numba", "reference"])

@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from roikit.ops import memory
+import roikit
+from roikit.sums import memory
 
 FLOATS = memory.LARGE // 4
 
@@ -95,3 +96,11 @@ def test_threads_do_not_share_it():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_what_is_kept_can_be_given_back():
+    del_me = memory.empty((4, FLOATS), torch.float32)
+    del del_me
+    assert kept() >= 4 * memory.LARGE
+    roikit.empty_cache()
+    assert kept() == 0

@@ -14,7 +14,7 @@ from oracles import compare
 
 from roikit import RotatedRoIAlign, ops
 from roikit.boxes import Rois
-from roikit.ops import functional_rotated
+from roikit.extractors import rotated_roi_align
 from roikit.weights import Points
 
 backends = pytest.mark.parametrize("backend", ["numba", "reference"])
@@ -270,10 +270,10 @@ def test_gradients_of_groups_are_those_of_one(rng, monkeypatch):
     x, boxes, scale = scene(rng)
     boxes = boxes.repeat(8, 1)
     found, groups = [], []
-    whole = functional_rotated.in_groups
-    monkeypatch.setattr(functional_rotated, "in_groups", lambda *a: groups.append(whole(*a)) or groups[-1])
+    whole = rotated_roi_align.in_groups
+    monkeypatch.setattr(rotated_roi_align, "in_groups", lambda *a: groups.append(whole(*a)) or groups[-1])
     for most in (2**24, 2000):
-        monkeypatch.setattr("roikit.ops.rotated_adaptive.MOST", most)
+        monkeypatch.setattr("roikit.geometry.rotated_adaptive.MOST", most)
         live, rows = x.clone().requires_grad_(), boxes.clone().requires_grad_()
         pooled = ops.roi_align_rotated(live, rows, 2, scale)
         found.append((pooled, *torch.autograd.grad(pooled.square().sum(), (live, rows))))

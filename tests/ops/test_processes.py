@@ -157,7 +157,7 @@ def fresh(code=SCRIPT, **environment):
 
 ONE_KERNEL = """
 import torch
-from roikit.ops import layout
+from roikit.sums import layout
 x = torch.arange(24.0).reshape(1, 2, 3, 4)
 assert torch.equal(torch.from_numpy(layout.channels_last(x)), x.permute(0, 2, 3, 1))
 """
@@ -180,9 +180,9 @@ def test_the_cache_goes_where_it_is_told(tmp_path):
 
 TWO_KERNELS = """
 import torch
-from roikit.ops import jit
+from roikit.sums import jit
 jit.PATIENCE = 0.0
-from roikit.ops import layout
+from roikit.sums import layout
 for dtype in (torch.float32, torch.float64):  # a kernel is compiled for each
     layout.channels_last(torch.rand(1, 2, 3, 4, dtype=dtype))
 """
@@ -196,7 +196,7 @@ def test_a_line_says_why_a_first_call_takes_long(tmp_path):
 
 COUNTED = """
 import torch
-from roikit.ops import layout
+from roikit.sums import layout
 layout.channels_last(torch.rand(1, 2, 3, 4))
 print(sum(layout._to_last.stats.cache_misses.values()))
 """
@@ -221,13 +221,16 @@ def test_of_two_processes_one_compiles(tmp_path):
 
 def test_a_kernel_is_kept_by_what_it_is_made_of():
     """Its file, helpers in other files, every rule; nothing else: a docstring elsewhere costs no compilation."""
-    from roikit.ops import jit, rules
+    from roikit import rules
+    from roikit.sums import jit
 
-    names = {path.relative_to(jit._OPS).as_posix() for path in jit.sources()}
-    assert {"grid_pool/cpu_last.py", "vector.py", "loops.py", "rules/common.py", "jit.py"} <= names
+    names = {path.relative_to(jit._PACKAGE).as_posix() for path in jit.sources()}
+    assert {"separable/cpu_last.py", "vector.py", "loops.py", "jit.py"} <= {
+        name.removeprefix("sums/") for name in names
+    }
     assert {f"rules/{name}.py" for name in rules.NAMES} <= names
-    assert not {"functional.py", "register.py", "grid_pool/cuda.py", "grid_pool/reference.py"} & names
-    for path in jit._OPS.rglob("*.py"):
+    assert not {"sums/operator.py", "sums/separable/gpu.py", "sums/separable/reference.py"} & names
+    for path in jit._PACKAGE.rglob("*.py"):
         if "jit.kernel" in path.read_text(encoding="utf-8"):
             assert path in jit.sources() or path.name == "jit.py", path
 

@@ -1,6 +1,6 @@
 """``python compile_kernels.py DTYPE …``: compiles every kernel that an operation launches, for an NVIDIA GPU.
 
-No GPU is needed, and the interpreter must be off. The calls of ``calls_OPERATION.py`` run with a launcher that compiles
+No GPU is needed, and the interpreter must be off. The calls of ``calls_SUM.py`` run with a launcher that compiles
 the kernel for the arguments it is given, instead of running it. What compiles is printed, a line for each.
 """
 
@@ -38,7 +38,7 @@ def described(argument: Any, place: tuple[int, ...], constants: dict, attributes
 
 
 def compiler() -> tuple[Callable[..., None], dict[Any, float]]:
-    """A stand-in for ``ops.gpu.run``, and what it has compiled: {(kernel, types, constants): seconds}."""
+    """A stand-in for ``sums.gpu.run``, and what it has compiled: {(kernel, types, constants): seconds}."""
     done: dict[Any, float] = {}
 
     def run(kernel, programs, like, *arguments, warps=4, **constants):
@@ -64,7 +64,7 @@ def compiler() -> tuple[Callable[..., None], dict[Any, float]]:
 
 
 def main(*dtypes: str) -> None:
-    from roikit.ops import backend, gpu
+    from roikit.sums import backend, gpu
 
     backend.choose = lambda device: "triton"
     for path in sorted(Path(__file__).parent.glob("calls_*.py")):

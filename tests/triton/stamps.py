@@ -27,7 +27,8 @@ PACKAGE = Path(roikit.__file__).parent
 def sources() -> str:
     """A hash of all that the kernels and their tests are made of."""
     found = hashlib.sha256()
-    for path in sorted([*(PACKAGE / "ops").rglob("*.py"), PACKAGE / "boxes.py", *HERE.rglob("*.py")]):
+    inside = (path for folder in ("rules", "sums") for path in (PACKAGE / folder).rglob("*.py"))
+    for path in sorted([*inside, PACKAGE / "boxes.py", PACKAGE / "modes.py", *HERE.rglob("*.py")]):
         found.update(path.read_bytes())
     return found.hexdigest()[:16]
 

@@ -22,7 +22,7 @@ SIZES = ((13, 17), (7, 9))
 
 @pytest.fixture
 def launched(monkeypatch, certain):
-    from roikit.ops import backend, gpu
+    from roikit.sums import backend, gpu
 
     kernels: list[str] = []
     monkeypatch.setattr(backend, "choose", lambda device: "triton")
@@ -49,52 +49,56 @@ def like(found, maps):
     )
 
 
+def direct(sums, which):
+    """The implementation of one of a sum's operators, which torch does not call for meta tensors."""
+    return {"pool": sums._pool, "spread": sums._spread, "rows": sums._along(0)[0], "cols": sums._along(1)[0]}[which]
+
+
+def everything(sums, maps, grad, taps, told, shapes, last):
+    """What is pooled lies as the fake kernel says, and so do the gradients."""
+    out, expected = direct(sums, "pool")(maps, *taps, *told), sums._pool_like(maps, *taps, *told)
+    assert out.stride() == expected.stride() and out.dtype == expected.dtype
+    flat = [n for shape in shapes for n in shape]
+    assert like(direct(sums, "spread")(*taps, grad, *told, flat, last), maps)
+
+
 def test_points(dtype, last, certain, launched):
-    from roikit.ops.point_pool.sums import PointSums, points_and_weights, taps_and_cells
+    from roikit.sums.points import NUMBERS, point_pool, point_tap_pool
 
     maps, shapes, where = scene(dtype, last)
     taps, low, grad = empty(3, 4, 6, 2), empty(3, 4, 6, 2, dtype=torch.int32), empty(3, 5, 4, dtype=dtype)
-    for read, given, fixed in (
-        (points_and_weights, (), (*where, empty(3, 4, 6, 2), empty(3, 4, 6))),
-        (taps_and_cells, (taps, taps), (*where, low)),
+    for sums, given, fixed in (
+        (point_pool, (), (*where, empty(3, 4, 6, 2), empty(3, 4, 6))),
+        (point_tap_pool, (taps, taps), (*where, low)),
     ):
-        sums = PointSums(read)
-        out, expected = sums.pool(maps, given, fixed, [2]), sums.pooled_like(maps, fixed, [2])
-        assert out.stride() == expected.stride() and out.dtype == dtype
-        assert like(sums.spread(grad, given, fixed, [2], shapes, last), maps)
-    for axis in (0, 1):
-        assert sums.grad_taps(maps, taps, grad, fixed, [2], axis, 17).dtype == torch.float32
+        everything(sums, maps, grad, given, (*fixed, NUMBERS), shapes, last)
+    for which in ("rows", "cols"):
+        assert direct(sums, which)(maps, taps, grad, *fixed, NUMBERS, 17).dtype == torch.float32
     assert launched == ["_pool", "_add_up" if certain else "_spread"] * 2 + ["_grad_taps"] * 2
 
 
 def test_bins(dtype, last, certain, launched):
-    from roikit.ops.bin_pool.api import _explicit, _fused
-    from roikit.ops.bin_pool.sums import BinSums
+    from roikit.sums.bins import bin_pool, bin_tap_pool
 
     maps, shapes, where = scene(dtype, last, 6)
     axis, window, base = empty(3, 4, 2), empty(3, 4, 2, dtype=torch.int32), empty(3, 4, dtype=torch.int64)
     rows, cols, grad = empty(3, 4, 13), empty(3, 4, 17), empty(3, 3, 4, dtype=dtype)
-    for read, given, fixed, numbers in (
-        (_fused, (), (*where, axis, axis, base), [2, 3, 0, 1, 2, 0]),
-        (_explicit, (rows, cols), (*where, window, window, base), [2, 3]),
+    for sums, given, told in (
+        (bin_pool, (), (*where, axis, axis, base, [2, 3, 0, 1, 2, 0])),
+        (bin_tap_pool, (rows, cols), (*where, window, window, base, [2, 3])),
     ):
-        sums = BinSums(read)
-        out, expected = sums.pool(maps, given, fixed, numbers), sums.pooled_like(maps, fixed, numbers)
-        assert out.stride() == expected.stride() and out.dtype == dtype
-        assert like(sums.spread(grad, given, fixed, numbers, shapes, last), maps)
-    assert sums.grad_taps(maps, cols, grad, fixed, numbers, 0, 13).shape == (3, 4, 13)
-    assert sums.grad_taps(maps, rows, grad, fixed, numbers, 1, 17).shape == (3, 4, 17)
+        everything(sums, maps, grad, given, told, shapes, last)
+    assert direct(sums, "rows")(maps, cols, grad, *told, 13).shape == (3, 4, 13)
+    assert direct(sums, "cols")(maps, rows, grad, *told, 17).shape == (3, 4, 17)
     assert launched == ["_one", *(["_windows", "_gather"] if certain else ["_one"])] * 2 + ["_grad_taps"] * 2
 
 
 def test_maxima(dtype, last, certain, launched):
-    from roikit.ops.max_pool import api
+    from roikit.sums.maximum import NUMBERS, _select, chosen_pool
 
     maps, shapes, where = scene(dtype, last)
     window = empty(3, 4, 2, dtype=torch.int32)
-    values, index = api._pool(maps, *where, window, window)
+    values, index = _select(maps, *where, window, window)
     assert values.shape == index.shape == (3, 5, 4, 4) and values.dtype == dtype
-    assert api._gather(maps, index, *where).dtype == dtype
-    flat = [n for shape in shapes for n in shape]
-    assert like(api._scatter(values, index, *where, flat), [x.contiguous() for x in maps])
+    everything(chosen_pool, maps, values, (), (*where, index, NUMBERS), shapes, last)
     assert launched == ["_select", "_gather", "_add_up" if certain else "_scatter"]

@@ -9,7 +9,7 @@ import torch
 
 import roikit
 from roikit.boxes import Rois
-from roikit.ops.attention_pool import Samples
+from roikit.sums.attention import Samples
 from roikit.weights import Attention
 
 INF = math.inf

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops import memory
+from ..sums import memory
 from . import gate
 from .cases import Case
 from .measure import Times, take_turns

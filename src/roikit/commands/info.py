@@ -46,7 +46,7 @@ def facts() -> list[tuple[str, str]]:
     """(name, value) of everything worth knowing."""
     import torch
 
-    from roikit.ops import backend
+    from roikit.sums import backend
 
     rows = [("python", f"{platform.python_version()} on {platform.platform()}")]
     for package in PACKAGES:
@@ -83,7 +83,8 @@ def _ran(device: str) -> str:
     """The backend of a small RoIAlign on the device, which is really computed."""
     import torch
 
-    from roikit.ops import backend, roi_align
+    from roikit.ops import roi_align
+    from roikit.sums import backend
 
     try:
         features = torch.ones(1, 1, 4, 4, device=device)

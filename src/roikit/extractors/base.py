@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..boxes import Rois, Scale
-from ..ops.functional import pair
-from ..ops.maps import Maps, as_maps, geometry_dtype
+from ..geometry import pair
+from ..sums.maps import Maps, as_maps, geometry_dtype
 from ..weights import RegionWeights
 
 Boxes = Tensor | Sequence[Tensor] | Rois
@@ -130,6 +130,9 @@ class RegionExtractor(nn.Module, ABC):
             rois = dataclasses.replace(rois, boxes=pixels(rois.boxes))
         return rois, rois.on_maps(scales)
 
+    def __prepare_scriptable__(self) -> None:
+        refuse_script(self)
+
     def check_channels(self, maps: Sequence[Tensor]) -> None:
         """For a method with layers: refuse maps of another number of channels than ``self.channels``."""
         if maps[0].shape[1] != self.channels:
@@ -146,3 +149,12 @@ class RegionExtractor(nn.Module, ABC):
     def settings(self) -> dict[str, object]:
         """The constructor arguments ``repr`` shows besides the output size."""
         return {}
+
+
+def refuse_script(module: nn.Module) -> None:
+    """What ``torch.jit.script`` says of a model with such a module in it."""
+    raise RuntimeError(
+        f"{type(module).__name__} cannot be scripted: TorchScript, which torch no longer develops, has no keyword "
+        "arguments of any name, and what extractors take depends on the method. Use torch.compile(model) to run it "
+        "faster, torch.export.export(model, …) or roikit.integrations.onnx to save it"
+    )

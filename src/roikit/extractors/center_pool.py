@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .. import geometry
 from ..boxes import Scale
-from ..ops import geometry
-from ..ops.maps import Maps
+from ..sums.maps import Maps
 from ..weights import Separable
 from .base import Boxes, RegionExtractor
 

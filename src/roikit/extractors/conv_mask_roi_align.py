@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .. import geometry
 from ..boxes import Scale
-from ..ops import geometry
-from ..ops.exact import exact
-from ..ops.maps import Maps, as_maps
+from ..sums.exact import exact
+from ..sums.maps import Maps, as_maps
 from ..weights import Composed, Separable
 from .base import Boxes, RegionExtractor
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..boxes import Scale
+from ..boxes import Rois, Scale
+from ..geometry.position_sensitive import PartGrid, deform_ps_bins, inclusive
 from ..layers.init import starts_at_zero
-from ..ops.maps import Maps, as_maps
-from ..ops.position_sensitive import PartGrid, deform_ps_bins, inclusive
+from ..sums.maps import Maps, as_maps
 from ..weights import ShiftedBins
 from .base import Boxes, RegionExtractor
 
@@ -80,9 +80,7 @@ class DeformPSRoIPool(RegionExtractor):
 
         def bins(offset: Tensor | None, classes: int) -> ShiftedBins:
             grid = PartGrid(self.output_size, self.group_size, self.part_size, classes)
-            axes = deform_ps_bins(cells, grid, self.samples, offset, self.trans_std)
-            channels = grid.channels(self.channels, cells.device)
-            return ShiftedBins(*axes, rois, self.output_size, channels=channels, groups=classes, offset=offset)
+            return moved_parts(rois, cells, grid, self.channels, self.samples, self.trans_std, offset)
 
         regular = bins(None, 1).pool(features).flatten(1)
         offset = self.offset(regular.to(self.offset.weight.dtype)).to(cells.dtype)
@@ -91,3 +89,23 @@ class DeformPSRoIPool(RegionExtractor):
     def settings(self) -> dict[str, object]:
         names = ("channels", "group_size", "part_size", "samples", "trans_std", "classes")
         return {name: getattr(self, name) for name in names}
+
+
+def moved_parts(
+    rois: Rois,
+    cells: Tensor,
+    grid: PartGrid,
+    channels: int,
+    samples: int,
+    trans_std: float,
+    offset: Tensor | None,
+) -> ShiftedBins:
+    """The bins of whole-pixel boxes ``Tensor[R, 4]`` in cells, moved by trans_std · offset · the RoI's size.
+
+    Args:
+        channels: of the maps.
+        offset: ``Tensor[R, 2·classes, P, P]``, **x first**; ``None`` is 0.
+    """
+    axes = deform_ps_bins(cells, grid, samples, offset, trans_std)
+    read = grid.channels(channels, cells.device)
+    return ShiftedBins(*axes, rois, grid.bins, channels=read, groups=grid.classes, offset=offset)

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .. import geometry
 from ..boxes import Rois, Scale
+from ..geometry import pair
 from ..layers.init import starts_at_zero
-from ..ops import geometry
-from ..ops.functional import pair
-from ..ops.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps
 from ..weights import Separable, ShiftedBins
 from .base import Boxes, RegionExtractor
 
@@ -110,9 +110,7 @@ class DeformRoIPool(RegionExtractor):
         offset = self._of_bins(offset.to(cells.dtype).unflatten(1, (2, *self.part_size)))
         if amplitude is not None:
             amplitude = self._of_bins(amplitude.unflatten(1, (1, *self.part_size))).flatten(1)
-        shift = self.gamma * torch.stack([box[1], box[3]], 1)[..., None, None] * offset
-        rows, cols = geometry.bins(box, self.output_size, "hat", self.sampling_ratio, shift)
-        return ShiftedBins(rows, cols, rois, self.output_size, amplitude, offset=offset)
+        return moved_bins(rois, cells, self.output_size, self.sampling_ratio, self.gamma, offset, amplitude)
 
     def _regular(self, box: geometry.Geometry, rois: Rois, features: Maps) -> Tensor:
         """The RoIs' RoI Align features, flat, in the layers' own precision."""
@@ -131,6 +129,30 @@ class DeformRoIPool(RegionExtractor):
     def settings(self) -> dict[str, object]:
         parts = {} if self.part_size == self.output_size else {"part_size": self.part_size}
         return {"channels": self.channels, "sampling_ratio": self.sampling_ratio, "gamma": self.gamma, **parts}
+
+
+def moved_bins(
+    rois: Rois,
+    cells: Tensor,
+    grid: tuple[int, int],
+    sampling_ratio: int,
+    gamma: float,
+    offset: Tensor | None,
+    amplitude: Tensor | None,
+) -> ShiftedBins:
+    """RoI Align's bins of boxes ``Tensor[R, 4]`` in cells, each moved by γ · (RoI height · δy, RoI width · δx).
+
+    Args:
+        offset: δ, ``Tensor[R, 2, h, w]``, (y, x); ``None`` is 0.
+        amplitude: ``Tensor[R, h·w]``, a factor on each bin; ``None`` is 1.
+    """
+    box = geometry.corners(cells, 0.5)
+    shift = None
+    if offset is not None:
+        sides = torch.stack([box[1], box[3]], 1)[..., None, None]
+        shift = gamma * sides * offset.to(sides.dtype)
+    rows, cols = geometry.bins(box, grid, "hat", sampling_ratio, shift)
+    return ShiftedBins(rows, cols, rois, grid, amplitude, offset=offset)
 
 
 class ModulatedDeformRoIPool(DeformRoIPool):

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .. import geometry
 from ..boxes import Scale
 from ..layers.and_or_grid import mixing, shapes, terminals
-from ..ops import geometry
-from ..ops.exact import exact
-from ..ops.maps import Maps, as_maps
+from ..sums.exact import exact
+from ..sums.maps import Maps, as_maps
 from ..weights import Composed, Separable
 from .base import Boxes, RegionExtractor
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
+from .. import modes
 from ..boxes import Scale, scale_pair
 from ..layers.embeddings import sinusoidal
 from ..layers.grid_prior import GridPrior
 from ..layers.grid_start import as_a_grid
 from ..layers.init import steers
-from ..ops.exact import exact
-from ..ops.maps import Maps, as_maps
-from ..ops.transforms import needs_plain_torch
+from ..sums.exact import exact
+from ..sums.maps import Maps, as_maps
 from ..weights.attention import Attention
 from .base import Boxes, RegionExtractor
 from .support import SUPPORTS, Support, valid_cells
@@ -243,7 +243,7 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
 
 def _traced() -> bool:
     """Sizes that depend on values, such as the number of RoIs of a level, are not known."""
-    return torch.compiler.is_compiling() or needs_plain_torch() or bool(torch._C._len_torch_dispatch_stack())
+    return not modes.eager() or modes.transformed()
 
 
 def _between(low: Tensor, high: Tensor, count: int) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..boxes import Scale, checkable
-from ..ops.maps import Maps, as_maps
+from .. import modes
+from ..boxes import Scale
+from ..sums.maps import Maps, as_maps
 from ..weights import Separable
 from .base import Boxes, RegionExtractor
 from .roi_pool import RoIPool
@@ -100,7 +101,7 @@ class MaskedRoIPool(RegionExtractor):
         if not images:
             return torch.zeros(0, *self.output_size, device=batch.device)
         owner = torch.cat([torch.full((m.shape[0],), i, device=batch.device) for i, m in enumerate(masks)])
-        if checkable(batch) and not torch.equal(owner, batch):
+        if modes.readable(batch) and not torch.equal(owner, batch):
             raise ValueError(
                 f"masks has {[m.shape[0] for m in masks]} for the images, but the images of the RoIs are "
                 f"{batch.tolist()[:20]}: give as many for each image as it has boxes, in their order, or one tensor"

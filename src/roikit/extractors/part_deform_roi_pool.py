@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .. import geometry
 from ..boxes import Rois, Scale, constant
-from ..ops import geometry
-from ..ops.axis import Axis
-from ..ops.bin_pool import Channels, pool
-from ..ops.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps
 from ..weights import RegionWeights, ShiftedBins
+from ..weights.axis import Axis
 from .base import Boxes, RegionExtractor
 
 
@@ -100,8 +99,8 @@ class PartDeformRoIPool(RegionExtractor):
             for axis, d in zip((rows, cols), steps.unbind(1), strict=True)
         )
         parts, tries = self.output_size[0] * self.output_size[1], steps.shape[0]
-        found = pool(means, rois, moved_rows, moved_cols, parts * tries, Channels(1))[:, 0]
-        return found.unflatten(1, (parts, tries)) - self.penalty.to(steps.dtype) * steps.square().sum(1)
+        found = ShiftedBins(moved_rows, moved_cols, rois, (parts, tries)).pool(means)[:, 0]
+        return found - self.penalty.to(steps.dtype) * steps.square().sum(1)
 
     def after(self, pooled: Tensor, weights: RegionWeights) -> Tensor:
         assert isinstance(weights, ShiftedBins) and weights.shift is not None

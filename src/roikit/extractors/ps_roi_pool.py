@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import geometry
 from ..boxes import Scale
-from ..ops import geometry
-from ..ops.maps import Maps, as_maps, cells_of
-from ..ops.position_sensitive import position_sensitive
+from ..geometry.position_sensitive import position_sensitive
+from ..sums.maps import Maps, as_maps, cells_of
 from ..weights import ShiftedBins
 from .base import Boxes, RegionExtractor
 

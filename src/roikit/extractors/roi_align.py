@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import geometry
 from ..boxes import Scale
-from ..ops import geometry
-from ..ops.maps import Maps
+from ..sums.maps import Maps
 from ..weights import Separable
 from .base import Boxes, RegionExtractor
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..boxes import Scale
 from ..layers.init import zero
 from ..layers.self_attention import SelfAttention, over_cells
-from ..ops.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps
 from ..weights import RegionWeights, Separable
 from .base import Boxes
 from .roi_align import RoIAlign

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from .. import geometry
 from ..boxes import Scale
-from ..ops import geometry
-from ..ops.maps import Maps, as_maps
-from ..ops.max_pool import max_pool
+from ..sums.maps import Maps
 from ..weights import RegionWeights, Selection, Separable
 from .base import Boxes, RegionExtractor
 
@@ -59,8 +58,7 @@ class RoIPool(RegionExtractor):
             axes = geometry.axes(geometry.corners(cells), self.output_size, "cells_floor")
         if self.mode == "average":
             return Separable(*axes, rois)
-        values, index = max_pool(as_maps(features), rois, *axes)
-        return Selection(index, rois, values, features)
+        return Selection.of_largest(features, rois, *axes)
 
     def settings(self) -> dict[str, object]:
         return {"mode": self.mode, "rounding": self.rounding}

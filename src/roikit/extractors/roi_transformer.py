@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..boxes import Scale, check_shape, checkable, constant, raise_first
+from .. import geometry, modes
+from ..boxes import Scale, check_shape, constant, raise_first
+from ..geometry import rotated
 from ..layers.init import starts_at_zero
-from ..ops import geometry, rotated
-from ..ops.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps
 from ..weights import Points, Separable
 from .base import Boxes, RegionExtractor
 from .rotated_roi_align import rotated_points
@@ -116,7 +117,7 @@ class RoITransformer(RegionExtractor):
         cx, cy, w, h, _ = rotated.of_boxes(boxes).unbind(1)
         for name, table, sides in (("box", boxes, (w, h)), ("oriented box", oriented, oriented[:, 2:4].unbind(1))):
             empty = ~((sides[0] > 0) & (sides[1] > 0))
-            if checkable(table) and bool(empty.any()):
+            if modes.readable(table) and bool(empty.any()):
                 raise_first(empty, table, f"is an {name} without area: leave it out".replace("an box", "a box"))
         x, y, width, height, angle = oriented.to(boxes.dtype).unbind(1)
         turn = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..boxes import Rois, Scale
-from ..ops import rotated
-from ..ops.maps import Maps, as_maps, cells_of
-from ..ops.rotated_adaptive import in_groups, put_back
+from ..geometry import rotated
+from ..geometry.rotated_adaptive import in_groups, put_back
+from ..sums.maps import Maps, as_maps, cells_of
 from ..weights import Points
 from .base import Boxes, RegionExtractor
 
@@ -75,18 +75,7 @@ class RotatedRoIAlign(RegionExtractor):
         if self.sampling_ratio > 0 or set(extras) - set(self.extras):  # which the base refuses
             return super().forward(features, boxes, spatial_scale, **extras)  # type: ignore[arg-type]
         rois, turned = self._read(features, boxes, spatial_scale, **extras)
-        scales = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
-        cells = cells_of(as_maps(features), rois.level)
-        groups = in_groups(turned, scales, cells, self.output_size, self.sampling_ratio)
-
-        def pooled(one: Rois, boxes: Tensor) -> Tensor:
-            weights = rotated_points(features, one, boxes, spatial_scale, self.output_size, self.sampling_ratio)
-            return self.after(weights.pool(features), weights)
-
-        if not groups:
-            return pooled(rois, turned)
-        parts = [pooled(Rois(rois.boxes[i], rois.batch[i], rois.level[i]), turned[i]) for i in groups]
-        return put_back(parts, groups)
+        return pool_rotated(features, rois, turned, spatial_scale, self.output_size, self.sampling_ratio)
 
     def _read(
         self,
@@ -127,11 +116,38 @@ def rotated_points(
     spatial_scale: Scale | Sequence[Scale],
     grid: tuple[int, int],
     sampling_ratio: int,
+    shift: float = 0.5,
 ) -> Points:
-    """The sample points of rotated boxes ``Tensor[R, 5]`` in image pixels, of RoIs that ``locate`` has checked."""
+    """The sample points of rotated boxes ``Tensor[R, 5]`` in image pixels, of RoIs that ``locate`` has checked.
+
+    Args:
+        shift: of the box, in cells, towards the first: ½ is RoI Align's pixel model.
+    """
     each = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
-    points, weights = rotated.points(turned, each, cells_of(as_maps(features), rois.level), grid, sampling_ratio)
+    cells = cells_of(as_maps(features), rois.level)
+    points, weights = rotated.points(turned, each, cells, grid, sampling_ratio, shift)
     return Points(points, weights, rois, grid, rotated=turned)
+
+
+def pool_rotated(
+    features: Maps,
+    rois: Rois,
+    turned: Tensor,
+    spatial_scale: Scale | Sequence[Scale],
+    grid: tuple[int, int],
+    sampling_ratio: int,
+    shift: float = 0.5,
+) -> Tensor:
+    """``rotated_points`` pooled, adaptive samples in groups of RoIs that memory holds together."""
+    scales = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
+    groups = in_groups(turned, scales, cells_of(as_maps(features), rois.level), grid, sampling_ratio, shift)
+
+    def pooled(some: Rois, boxes: Tensor) -> Tensor:
+        return rotated_points(features, some, boxes, spatial_scale, grid, sampling_ratio, shift).pool(features)
+
+    if not groups:
+        return pooled(rois, turned)
+    return put_back([pooled(Rois(rois.boxes[i], rois.batch[i], rois.level[i]), turned[i]) for i in groups], groups)
 
 
 def _listed(features: Maps, spatial_scale: Scale | Sequence[Scale]) -> Sequence[Scale]:

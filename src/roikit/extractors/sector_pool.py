@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
+from .. import geometry
 from ..boxes import Scale, constant
-from ..ops import geometry
-from ..ops.maps import Maps
+from ..sums.maps import Maps
 from ..weights import Points
 from .base import Boxes, RegionExtractor
 

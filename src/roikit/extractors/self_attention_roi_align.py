@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..boxes import Scale
 from ..layers.self_attention import SelfAttention, over_cells
-from ..ops.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps
 from ..weights import Composed, RegionWeights, Separable
 from .base import Boxes
 from .roi_align import RoIAlign

@@ -9,14 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .. import geometry, modes
 from ..boxes import Scale
+from ..geometry import dynamic_grid, pair
+from ..geometry.dynamic_grid import Cells
 from ..layers.area_embedding import AreaEmbedding, RelativePosition
 from ..layers.semantic_masks import SemanticMasks
-from ..ops import dynamic_grid, geometry
-from ..ops.dynamic_grid import Cells
-from ..ops.functional import pair
-from ..ops.maps import Maps, as_maps
-from ..ops.transforms import needs_plain_torch
+from ..sums.maps import Maps, as_maps
 from ..weights import Composed, Separable, ShiftedBins
 from .base import Boxes, RegionExtractor
 
@@ -133,7 +132,7 @@ class SemanticRoIAlign(RegionExtractor):
         else:
             inner = ShiftedBins(*dynamic_grid.axes(box, grid, "inside"), rois, (self.max_cells, 1))
         wide = [x.to(cells.dtype) for x in maps]  # half types are rounded once, at the end
-        if not needs_plain_torch():  # as the layers read them: neither the maps nor the cells are turned twice
+        if not modes.transformed():  # as the layers read them: neither the maps nor the cells are turned twice
             wide = [x.contiguous(memory_format=torch.channels_last) for x in wide]
         sampled = inner.pool(wide)
         rows = sampled.flatten(2).transpose(1, 2).to(self.attention.first.weight.dtype)  # [R, S, C]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..boxes import Scale
-from ..ops.functional import pair
-from ..ops.maps import Maps
+from ..geometry import pair
+from ..sums.maps import Maps
 from ..weights import Stacked
 from .adaptive_roi_align import AdaptiveRoIAlign
 from .base import Boxes, RegionExtractor

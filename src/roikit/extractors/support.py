@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..boxes import Rois, of_level
-from ..ops.attention_pool import Samples
-from ..ops.maps import cells_of
+from ..sums.attention import Samples
+from ..sums.maps import cells_of
 
 Support = Literal["image", "roi", "2x"]
 SUPPORTS = ("image", "roi", "2x")

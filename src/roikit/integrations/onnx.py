@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..ops import decompositions as _decompositions
+from ..sums import decompositions as _decompositions
 
 
 def to_onnx(

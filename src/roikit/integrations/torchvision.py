@@ -33,9 +33,10 @@ def replace_roi(
             leaves it as it is, where ``mask`` or ``keypoint`` is given.
         mask: for the mask head; ``None`` leaves it as it is.
         keypoint: for the keypoint head; ``None`` leaves it as it is.
-        strides: image pixels per feature cell of each feature map, by name. ``None`` finds them by sending one blank
-            image through the backbone, in evaluation mode and without gradients. Of the names that the model's layer
-            lists those are read that the backbone gives; where it takes no such image, those that ``strides`` has.
+        strides: image pixels per feature cell of each feature map, by name. ``None`` finds them by sending a blank
+            image or two through the backbone, in evaluation mode and without gradients. Of the names that the model's
+            layer lists those are read that the backbone gives; where it takes no such image, those that ``strides``
+            has.
 
     Returns:
         ``model``.
@@ -43,7 +44,7 @@ def replace_roi(
     Raises:
         ValueError: not such a model, nothing to replace, a head that the model does not have, strides of other maps, an
             extractor made for other channels than the maps have, or one whose parts or channels the head was not built
-            for. Nothing is changed then.
+            for; or blank images that do not tell the strides. Nothing is changed then.
 
     With ``RoIAlign(7, sampling_ratio=2, aligned=False)`` the box head's outputs do not change.
 
@@ -140,26 +141,67 @@ def _pool_like(
 
 
 def _probe(model: nn.Module, side: int = 256) -> tuple[Strides, dict[str, int]]:
-    """The strides and channels of every feature map, from what one blank image gives."""
+    """The strides and channels of every feature map, from what blank images give: one where its sides are halved some
+    times, else one of twice the size too."""
     backbone = model.get_submodule("backbone")
+    sizes, channels = _maps_of(backbone, side)
+    strides: Strides = {}
+    larger: dict[str, tuple[int, int]] | None = None
+    for name, size in sizes.items():
+        found = [_halved(side, n) for n in size]
+        if None in found:
+            larger = larger or _maps_of(backbone, 2 * side)[0]
+            found = [_told(side, n, more) for n, more in zip(size, larger[name], strict=True)]
+        if None in found:
+            raise ValueError(
+                f"a blank image of {side}×{side} pixels becomes {size[0]}×{size[1]} cells of the feature map {name!r}, "
+                f"one of twice the size {'×'.join(map(str, (larger or sizes)[name]))}, which does not tell its "
+                f"stride: {_GIVE}"
+            )
+        y, x = (float(stride) for stride in found if stride is not None)
+        strides[name] = y if y == x else (y, x)
+    return strides, channels
+
+
+_GIVE = 'give them, strides={"0": 4, …}'
+
+
+def _maps_of(backbone: nn.Module, side: int) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Cells and channels of the maps of a blank image."""
     training = {module: module.training for module in backbone.modules()}
     parameter = next(backbone.parameters())
     backbone.eval()
     try:
         with torch.no_grad():
             maps = backbone(torch.zeros(1, 3, side, side, dtype=parameter.dtype, device=parameter.device))
-    except RuntimeError as error:
+    except Exception as error:
         raise ValueError(
-            f"the backbone does not take a blank {side}×{side} colour image to find its strides with ({error}): "
-            'give them, strides={"0": 4, …}'
+            f"the backbone does not take a blank {side}×{side} colour image to find its strides with ({error}): {_GIVE}"
         ) from error
     finally:
         for module, mode in training.items():
             module.training = mode
-    if isinstance(maps, Tensor):
-        maps = {"0": maps}
-    strides: Strides = {}
-    for name, x in maps.items():
-        y, x_stride = (float(2 ** round(torch.log2(torch.tensor(side / n)).item())) for n in x.shape[-2:])
-        strides[name] = y if y == x_stride else (y, x_stride)
-    return strides, {name: x.shape[1] for name, x in maps.items()}
+    maps = {"0": maps} if isinstance(maps, Tensor) else maps
+    return {name: tuple(x.shape[-2:]) for name, x in maps.items()}, {name: x.shape[1] for name, x in maps.items()}
+
+
+def _halved(side: int, cells: int) -> int | None:
+    """The stride, where halving some times makes ``cells`` of ``side`` pixels."""
+    stride, rest = divmod(side, cells)
+    return stride if rest == 0 and stride & (stride - 1) == 0 else None
+
+
+def _told(side: int, cells: int, more: int) -> int | None:
+    """The stride that makes ``cells`` of ``side`` pixels and ``more`` of twice as many, whether a last cell that is not
+    whole counts or not; None where there is not one alone."""
+    if more > cells and side % (more - cells) == 0:  # so many cells more for so many pixels more
+        return side // (more - cells)
+    counts = ((side, cells), (2 * side, more))
+    fits = {
+        stride
+        for stride in range(1, side + 1)
+        for beyond in (0, stride - 1)
+        if 210**8 % stride == 0  # a product of 2, 3, 5 and 7, as steps of layers make
+        and all((pixels + beyond) // stride == n for pixels, n in counts)
+    }
+    return fits.pop() if len(fits) == 1 else None

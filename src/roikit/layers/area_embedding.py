@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops.dynamic_grid import Cells
+from ..geometry.dynamic_grid import Cells
 
 
 def covered(count: int, length: int) -> Tensor:

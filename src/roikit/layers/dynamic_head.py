@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardsigmoid, interpolate
 
-from ..ops.exact import exact
+from ..sums.exact import exact
 from .init import steers, zero
 
 

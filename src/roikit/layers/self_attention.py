@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops.exact import exact
+from ..sums.exact import exact
 
 
 class SelfAttention(nn.Module):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..ops.dynamic_grid import Cells
-from ..ops.exact import exact
-from ..ops.transforms import needs_plain_torch
+from .. import modes
+from ..geometry.dynamic_grid import Cells
+from ..sums.exact import exact
 from .area_embedding import AreaEmbedding, RelativePosition
 
 BLOCK = 32  # RoIs a CPU works on at a time where no gradient is wanted: what lies between two layers stays in its cache
@@ -70,8 +70,8 @@ class SemanticMasks(nn.Module):
             features: ``Tensor[R, S, C]``, 0 at places without a cell, in the layers' dtype.
             cells: of each RoI's grid.
         """
-        whole = features.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if whole or needs_plain_torch() or features.shape[0] <= BLOCK:
+        whole = features.device.type != "cpu" or torch.is_grad_enabled() or modes.compiling()
+        if whole or modes.transformed() or features.shape[0] <= BLOCK:
             return _masks(features, cells, self)
         parts = zip(features.split(BLOCK), cells.split(BLOCK), strict=True)
         return torch.cat([_masks(some, theirs, self) for some, theirs in parts])

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..boxes import Rois
-from ..ops.attention_pool import Samples, attention_pool, reference
-from ..ops.maps import Maps, as_maps
+from ..sums.attention import Samples, attention_pool, reference
+from ..sums.maps import Maps, as_maps
 from .base import RegionWeights
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..ops.maps import Maps
+from ..sums.maps import Maps
 
 
 class RegionWeights(ABC):

@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..ops.exact import exact
-from ..ops.maps import Maps, as_maps, geometry_dtype
+from ..sums.exact import exact
+from ..sums.maps import Maps, as_maps, geometry_dtype
 from .base import RegionWeights
 from .reuse import still_holds, versions
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor
 
 from ..boxes import Rois
-from ..ops.maps import Maps, as_maps
-from ..ops.point_pool import pool, taps
+from ..sums.maps import Maps, as_maps, cells_of, sum_dtype
+from ..sums.points import NUMBERS, point_pool, point_tap_pool, taps
 from .base import RegionWeights
 
 
@@ -56,7 +57,14 @@ class Points(RegionWeights):
             )
 
     def pool(self, features: Maps) -> Tensor:
-        return pool(as_maps(features), self.rois, self.points, self.weights).unflatten(2, self.grid)
+        maps, (batch, level) = as_maps(features), (self.rois.batch, self.rois.level)
+        points, weights = (t.to(sum_dtype(maps[0].dtype)) for t in (self.points, self.weights))
+        if torch.is_grad_enabled() and (points.requires_grad or weights.requires_grad):
+            rows, cols, low = taps(points, weights, cells_of(maps, level))
+            out = point_tap_pool(maps, (rows, cols), (batch, level, low), NUMBERS)
+        else:
+            out = point_pool(maps, (), (batch, level, points, weights), NUMBERS)
+        return out.unflatten(2, self.grid)
 
     def dense(self, height: int, width: int) -> Tensor:
         """``Tensor[R, 1, K, height, width]``: what each cell of such a map counts in each part."""

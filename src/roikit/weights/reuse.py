@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..ops.maps import Maps
+from .. import modes
+from ..sums.maps import Maps
 
 
 def versions(features: Maps | None) -> tuple[int, ...] | None:
     """How often each map has been written to in place; ``None`` where nobody counts (compiled, inference mode)."""
-    if features is None or torch.compiler.is_compiling():
+    if features is None or modes.compiling():
         return None
     maps = [features] if isinstance(features, Tensor) else list(features)
     return None if any(x.is_inference() for x in maps) else tuple(x._version for x in maps)

@@ -7,9 +7,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from .. import modes
 from ..boxes import Rois
-from ..ops.maps import Maps, as_maps
-from ..ops.max_pool import gather
+from ..sums.maps import Maps, as_maps, cells_of
+from ..sums.maximum import NUMBERS, chosen_pool, max_pool
+from .axis import Axis
 from .base import RegionWeights
 from .reuse import still_holds, versions
 
@@ -36,6 +38,23 @@ class Selection(RegionWeights):
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", versions(self.source))
 
+    @classmethod
+    def of_largest(cls, features: Maps, rois: Rois, rows: Axis, cols: Axis) -> Selection:
+        """Of each channel the largest feature in each bin; an empty bin gives 0.
+
+        Args:
+            features: ``Tensor[B, C, H, W]``, or one map per level.
+            rois: which image and level each region is read from.
+            rows, cols: axes with a rule of whole cells; their windows are what the maximum is taken over.
+        """
+        maps = as_maps(features)
+        heights, widths = cells_of(maps, rois.level) if len(maps) > 1 else maps[0].shape[2:]
+        row_window, col_window = rows.window(heights), cols.window(widths)
+        if not modes.readable(rois.boxes):  # a window that starts at -1 marks a box that is not a number
+            row_window = torch.where(torch.isnan(rows.lo)[:, None, None], -1, row_window)
+        values, index = max_pool(maps, rois.batch, rois.level, row_window, col_window)
+        return cls(index, rois, values, features)
+
     def pool(self, features: Maps) -> Tensor:
         if self.pooled is not None and still_holds(self.pooled, features, self.source, self.versions):
             return self.pooled
@@ -44,7 +63,7 @@ class Selection(RegionWeights):
             raise ValueError(
                 f"the selection was made over {self.index.shape[1]} channels and the features have {maps[0].shape[1]}"
             )
-        return gather(maps, self.index, self.rois.batch, self.rois.level)
+        return chosen_pool(maps, (), (self.rois.batch, self.rois.level, self.index), NUMBERS)
 
     def dense(self, height: int, width: int) -> Tensor:
         """One-hot weights ``Tensor[R, C, K, height, width]`` in float32, for a map of the size it was selected on."""

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..boxes import Rois
-from ..ops.axis import Axis
-from ..ops.bin_pool import Channels, pool
-from ..ops.maps import Maps, as_maps
+from ..boxes import Rois, of_level
+from ..sums.bins import bin_pool, bin_tap_pool
+from ..sums.maps import Maps, as_maps
+from .axis import Axis, fused
 from .base import RegionWeights
+
+
+@dataclasses.dataclass(frozen=True)
+class Channels:
+    """Which channels a bin reads: output channel c of bin k is base[r, k] + c · step.
+
+    Args:
+        run: number of output channels.
+        step: distance between the channels of one bin.
+        base: int64 ``Tensor[R, K]`` or ``Tensor[K]``, the first channel of each bin; ``None`` is 0 everywhere.
+    """
+
+    run: int
+    step: int = 1
+    base: Tensor | None = None
+
+    def of(self, count: int, bins: int, device: torch.device) -> Tensor:
+        base = torch.zeros(bins, dtype=torch.int64, device=device) if self.base is None else self.base
+        return base.expand(count, bins)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +63,27 @@ class ShiftedBins(RegionWeights):
 
     def pool(self, features: Maps) -> Tensor:
         maps = as_maps(features)
-        channels = self.channels or Channels(maps[0].shape[1])
         parts = self.grid[0] * self.grid[1]
-        out = pool(maps, self.rois, self.rows, self.cols, self.groups * parts, channels)
+        out = self._bins(maps, self.groups * parts, self.channels or Channels(maps[0].shape[1]))
         if self.groups > 1:  # [R, C / G, G·K] to [R, C, K]
             out = out.unflatten(2, (self.groups, parts)).transpose(1, 2).flatten(1, 2)
         if self.amplitude is not None:
             out = out * self.amplitude[:, None].to(out.dtype)
         return out.unflatten(2, self.grid)
+
+    def _bins(self, maps: list[Tensor], bins: int, channels: Channels) -> Tensor:
+        """``Tensor[R, channels.run, G·K]``."""
+        rows, cols, batch, level = self.rows, self.cols, self.rois.batch, self.rois.level
+        count = batch.shape[0]  # not len(): under export it is a symbol, of which len() would make a constant
+        base, numbers = channels.of(count, bins, batch.device), [channels.step, channels.run]
+        if fused(rows, cols):
+            axes = [axis.starts_and_sizes().reshape(count, bins, 2) for axis in (rows, cols)]
+            numbers += [rows.number, cols.number, rows.samples, cols.samples]
+            return bin_pool(maps, (), (batch, level, *axes, base), numbers)
+        (row_taps, row_window), (col_taps, col_window) = (
+            _taps(axis, level, [x.shape[dim] for x in maps], bins) for axis, dim in ((rows, 2), (cols, 3))
+        )
+        return bin_tap_pool(maps, (row_taps, col_taps), (batch, level, row_window, col_window, base), numbers)
 
     def dense(self, height: int, width: int) -> Tensor:
         """``Tensor[R, G, K, height, width]``; an output channel has its group's weights, on its own channels."""
@@ -60,3 +93,11 @@ class ShiftedBins(RegionWeights):
         if self.amplitude is not None:
             dense = dense * self.amplitude[:, None, :, None, None]
         return dense
+
+
+def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[Tensor, Tensor]:
+    """Taps [R, K, N] and windows [R, K, 2] of axes of R·K regions."""
+    cells = sizes[0] if len(sizes) == 1 else of_level(sizes, level).repeat_interleave(bins)
+    taps, window = axis.windowed_taps(cells, max(sizes))
+    shape = (level.shape[0], bins)
+    return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)

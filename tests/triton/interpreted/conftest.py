@@ -18,7 +18,7 @@ def device() -> torch.device:
 @pytest.fixture(autouse=True)
 def triton_runs(monkeypatch, device):
     """Triton is the backend, and every operation really launches a kernel: a quiet way to the reference is seen."""
-    from roikit.ops import gpu
+    from roikit.sums import gpu
 
     monkeypatch.setenv("ROIKIT_BACKEND", "triton")
     launched = []
@@ -36,7 +36,7 @@ def triton_runs(monkeypatch, device):
 @pytest.fixture(autouse=True)
 def poison(monkeypatch):
     """Outputs start as NaN, so that a cell no kernel wrote is seen."""
-    from roikit.ops import gpu
+    from roikit.sums import gpu
 
     plain = gpu.empty
 

@@ -8,12 +8,13 @@ import judged
 import pytest
 import torch
 
+from roikit import rules
 from roikit.boxes import Rois
-from roikit.ops import bin_pool, rules
-from roikit.ops.axis import Axis
-from roikit.ops.bin_pool import Channels, cuda
-from roikit.ops.bin_pool.sums import Bins
-from roikit.ops.maps import geometry_dtype
+from roikit.sums.axes import Axes
+from roikit.sums.bins import gpu
+from roikit.sums.bins.where import Bins
+from roikit.sums.maps import geometry_dtype
+from roikit.weights import Axis, Channels, ShiftedBins
 
 SLOW = pytest.mark.slow
 CHANNELS, SIZES, BINS = 6, ((4, 6), (7, 3)), 2
@@ -49,7 +50,7 @@ def of(rois, rule, samples, channels):
 
     def pool(fine, coarse, rows, cols):
         axes = (Axis(*rows, 1, rule, samples), Axis(*cols, 1, rule, samples))
-        return bin_pool.pool([fine, coarse], rois, *axes, BINS, channels)
+        return ShiftedBins(*axes, rois, (1, BINS), channels=channels).pool([fine, coarse]).flatten(2)
 
     return pool
 
@@ -104,8 +105,8 @@ def test_in_order_the_bits_are_the_same(rng, device, monkeypatch):
     maps, rois, rows, cols = scene(rng, device, torch.float32)
     pool = of(rois, "hat", 2, channels_of("all", device))
     upstream, found = torch.randn(3, CHANNELS, BINS, generator=rng).to(device), []
-    for block in (cuda.BLOCK, 2):
-        monkeypatch.setattr(cuda, "BLOCK", block)
+    for block in (gpu.BLOCK, 2):
+        monkeypatch.setattr(gpu, "BLOCK", block)
         leaves = [x.detach().requires_grad_() for x in maps]
         with judged.certain():
             found.append(torch.autograd.grad(pool(*leaves, rows, cols), leaves, upstream))
@@ -129,12 +130,13 @@ def test_images_levels_and_channels_that_are_not_there(rng, device):
     base = torch.tensor([[0, 3], [0, 0], [0, 0]], device=device)
     axes = tuple(axis.t().reshape(3, BINS, 2) for axis in (rows, cols))
     hat = rules.NUMBERS["hat"]
-    bins = Bins(batch, level, base, 1, 4, (hat, hat), (2, 2), axes=axes)
-    found = cuda.pool(maps, bins, False)
+    both = Axes(*axes, rules=(hat, hat), samples=(2, 2))
+    bins = Bins(batch, level, both, base, 1, 4)
+    found = gpu.pool(maps, bins, False)
     assert bool(torch.isfinite(found[0, :, 0]).all()) and bool(torch.isnan(found[1:]).all())
     assert torch.isnan(found[0, :, 1]).tolist() == [False, False, False, True]
-    gone = Bins(torch.tensor([2, 0, 0], device=device), 0 * level + 2, base, 1, 4, (hat, hat), (2, 2), axes=axes)
+    gone = Bins(torch.tensor([2, 0, 0], device=device), 0 * level + 2, both, base, 1, 4)
     upstream, shapes = torch.ones(3, 4, BINS, dtype=torch.float64, device=device), [list(x.shape) for x in maps]
     for certain in (False, True):
         with judged.certain(certain):
-            assert all(bool((x == 0).all()) for x in cuda.spread(upstream, gone, shapes, False))
+            assert all(bool((x == 0).all()) for x in gpu.spread(upstream, gone, shapes, False))

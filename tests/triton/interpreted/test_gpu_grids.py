@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import roikit
+from roikit import rules
 from roikit.boxes import Rois
-from roikit.ops import gpu, grid_pool, rules
-from roikit.ops.axis import Axis
-from roikit.ops.grid_pool import backend, cuda
-from roikit.ops.grid_pool.backend import Geometry
+from roikit.sums import gpu
+from roikit.sums.axes import full_window
+from roikit.sums.separable import gpu as kernels
+from roikit.sums.separable import grid_pool, tap_pool
+from roikit.weights import Axis, Separable
 
 CHANNELS, SIZES, BINS = 3, ((4, 6), (5, 3)), (2, 2)
 FIRST, LAST = torch.contiguous_format, torch.channels_last
@@ -33,14 +35,23 @@ def scene(rng, device, dtype=torch.float64, form=FIRST, levels=2, lengths=5.0):
     return maps, batch, level, rows.to(device, kind), cols.to(device, kind)
 
 
-def geometry_of(batch, level, rows, cols, rule, samples, bins=BINS):
-    return Geometry(batch, level, bins, (rows, cols), (rules.NUMBERS[rule],) * 2, (samples,) * 2)
+def told(batch, level, rows, cols, rule, samples, bins=BINS):
+    """What an operator is told: the tensors, and the numbers."""
+    return (batch, level, rows, cols), [*bins, *(rules.NUMBERS[rule],) * 2, *(samples,) * 2]
+
+
+def pool(maps, told):
+    return grid_pool(maps, (), *told)
+
+
+def spread(grad, told, shapes, last):
+    fixed, numbers = told
+    return grid_pool.operators["maps"](grad, *fixed, numbers, [n for shape in shapes for n in shape], last)
 
 
 def of(batch, level, rows, cols, rule, samples):
     """``grid_pool`` of maps alone."""
-    number = rules.NUMBERS[rule]
-    return lambda *x: grid_pool.grid_pool(x, batch, level, rows, cols, BINS, (number,) * 2, (samples,) * 2)
+    return lambda *x: pool(x, told(batch, level, rows, cols, rule, samples))
 
 
 def whole(rule, rows, cols):
@@ -56,7 +67,7 @@ def test_values_and_derivatives_of_every_rule(rule, samples, rng, device, triton
     upstream = torch.randn(3, CHANNELS, *BINS, generator=rng, dtype=torch.float64).to(device)
     with judged.certain(certain):
         judged.equal(of(batch, level, *whole(rule, *axes), rule, samples), maps, upstream)
-    assert (cuda._gather in triton_runs) == certain
+    assert (kernels._gather in triton_runs) == certain
 
 
 @pytest.mark.parametrize("rule", rules.NAMES)
@@ -66,10 +77,10 @@ def test_tiny_and_huge_rois(rule, rng, device):
     rows[0, 1], cols[0, 1] = 300.0, 40.0
     if rule != "inside":  # of which a RoI of no size is none
         cols[2, 1] = -cols[2, 1]
-    geometry = geometry_of(batch, 0 * level, rows, cols, rule, 0 if rule == "hat" else 2)
-    found = backend.pool(maps, geometry)
+    geometry = told(batch, 0 * level, rows, cols, rule, 0 if rule == "hat" else 2)
+    found = pool(maps, geometry)
     with judged.backend("reference"):
-        torch.testing.assert_close(found, backend.pool(maps, geometry), rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(found, pool(maps, geometry), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize(("form", "certain"), [(FIRST, True), (LAST, False)], ids=["in order", "last, atomics"])
@@ -80,11 +91,11 @@ def test_explicit_taps_and_all_their_derivatives(form, certain, rng, device):
     windows = torch.cat([first, first + torch.randint(4, (2, 3, 2, 1), generator=rng)], -1).int().to(device)
     upstream = torch.randn(3, CHANNELS, *BINS, generator=rng, dtype=torch.float64).to(device)
 
-    def pool(x, y, rows, cols):
-        return grid_pool.tap_pool([x, y], batch, level, rows, windows[0], cols, windows[1])
+    def pooled(x, y, rows, cols):
+        return tap_pool([x, y], (rows, cols), (batch, level, *windows), list(BINS))
 
     with judged.certain(certain):
-        judged.equal(pool, [*maps, rows, cols], upstream)
+        judged.equal(pooled, [*maps, rows, cols], upstream)
 
 
 @pytest.mark.parametrize("rule", ["hat", "integral", "inside"])
@@ -93,10 +104,10 @@ def test_derivatives_in_boxes(rule, rng, device):
     rois = Rois(torch.zeros(3, 4, device=device), batch, level)
     upstream = torch.randn(3, CHANNELS, *BINS, generator=rng, dtype=torch.float64).to(device)
 
-    def pool(x, y, rows, cols):
-        return grid_pool.pool([x, y], rois, *(Axis(a[:, 0], a[:, 1], 2, rule, 0) for a in (rows, cols)))
+    def pooled(x, y, rows, cols):
+        return Separable(*(Axis(a[:, 0], a[:, 1], 2, rule, 0) for a in (rows, cols)), rois).pool([x, y])
 
-    judged.equal(pool, [*maps, rows, cols], upstream)
+    judged.equal(pooled, [*maps, rows, cols], upstream)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +126,13 @@ def test_low_types_are_no_less_exact_than_the_reference(rule, form, dtype, rng, 
     maps, batch, level, *axes = scene(rng, device, dtype, form)
     axes = whole(rule, *((16 * axis).round() / 16 for axis in axes))  # both types see the same cells and samples
 
-    def pool(*x):
+    def pooled(*x):
         kind = torch.promote_types(x[0].dtype, torch.float32)
         return of(batch, level, *(axis.to(kind) for axis in axes), rule, 2)(*x)
 
     upstream = torch.randn(3, CHANNELS, *BINS, generator=rng).to(device)
     with judged.certain(dtype != torch.float32):
-        judged.no_worse(pool, maps, upstream, dtype)
+        judged.no_worse(pooled, maps, upstream, dtype)
 
 
 @pytest.mark.slow
@@ -129,13 +140,13 @@ def test_taps_in_low_types(rng, device):
     for dtype in (torch.float32, torch.bfloat16):
         maps, batch, level, *_ = scene(rng, device, dtype)
         rows, cols = (torch.randn(3, 2, n, generator=rng).to(device) for n in (5, 6))
-        windows = [grid_pool.taps.full_window(t) for t in (rows, cols)]
+        windows = [full_window(t) for t in (rows, cols)]
         upstream = torch.randn(3, CHANNELS, *BINS, generator=rng).to(device)
 
-        def pool(x, y, rows, cols, where=(batch, level), windows=windows):
-            return grid_pool.tap_pool([x, y], *where, rows, windows[0], cols, windows[1])
+        def pooled(x, y, rows, cols, where=(batch, level), windows=windows):
+            return tap_pool([x, y], (rows, cols), (*where, *windows), list(BINS))
 
-        judged.no_worse(pool, [*maps, rows, cols], upstream, dtype)
+        judged.no_worse(pooled, [*maps, rows, cols], upstream, dtype)
 
 
 @pytest.fixture
@@ -171,13 +182,13 @@ def test_odd_rois_read_and_write_the_map_alone(rule, rng, device, guarded):
     maps = [fenced(torch.randn(1, 2, 3, 2, generator=rng, dtype=torch.float32).to(device))]
     axis = torch.tensor(ODD, device=device)
     none = torch.zeros(len(ODD), dtype=torch.int64, device=device)
-    geometry = geometry_of(none, none, axis, axis, rule, 0 if rule == "hat" else 2, (1, 1))
-    out = backend.pool(maps, geometry)
+    geometry = told(none, none, axis, axis, rule, 0 if rule == "hat" else 2, (1, 1))
+    out = pool(maps, geometry)
     assert bool(torch.isnan(out[:3]).all()) and bool(torch.isfinite(out[3:]).all())
     for certain in (False, True):
         with judged.certain(certain):
             grad = torch.ones_like(out)
-            (found,) = backend.spread(grad, geometry, [maps[0].shape], False)
+            (found,) = spread(grad, geometry, [maps[0].shape], False)
             assert bool(torch.isnan(found[0, :, 0, 0]).all())
             assert bool(torch.isfinite(found.flatten(2)[..., 1:]).all())
     assert guarded()
@@ -185,16 +196,16 @@ def test_odd_rois_read_and_write_the_map_alone(rule, rng, device, guarded):
 
 def test_images_and_levels_that_are_not_there(rng, device, guarded, monkeypatch):
     """Unchecked, as on a GPU: NaN, and no gradient."""
-    monkeypatch.setattr("roikit.ops.indices.check", lambda *given: None)
+    monkeypatch.setattr("roikit.sums.indices.check", lambda *given: None)
     maps, _, _, rows, cols = scene(rng, device)
     for batch, level in ((torch.tensor([0, 2, -1]), torch.zeros(3).long()), (torch.zeros(3).long(), [0, 2, -1])):
         where = batch.to(device), torch.as_tensor(level, device=device)
-        geometry = geometry_of(*where, rows.abs(), cols.abs(), "integral", 2)
-        out = backend.pool(maps, geometry)
+        geometry = told(*where, rows.abs(), cols.abs(), "integral", 2)
+        out = pool(maps, geometry)
         assert bool(torch.isfinite(out[0]).all()) and bool(torch.isnan(out[1:]).all())
         for certain in (False, True):
             with judged.certain(certain):
-                found = backend.spread(torch.ones_like(out), geometry, [x.shape for x in maps], False)
+                found = spread(torch.ones_like(out), geometry, [x.shape for x in maps], False)
                 assert all(bool(torch.isfinite(x).all()) for x in found)
                 assert all(bool((x[1] == 0).all()) for x in found)
     assert guarded()
@@ -205,10 +216,10 @@ def test_in_order_the_bits_are_the_same(rng, device, monkeypatch):
     asked, plain = [], gpu.empty
     monkeypatch.setattr(gpu, "empty", lambda shape, *given: asked.append(math.prod(shape)) or plain(shape, *given))
     maps, batch, level, rows, cols = scene(rng, device, torch.float32)
-    geometry = geometry_of(0 * batch, 0 * level, rows.abs(), cols, "integral", 2)
+    geometry = told(0 * batch, 0 * level, rows.abs(), cols, "integral", 2)
     grad, shapes = torch.randn(3, CHANNELS, *BINS, generator=rng).to(device), [x.shape for x in maps]
     with judged.certain():
-        first, second = (backend.spread(grad, geometry, shapes, last) for last in (False, True))
+        first, second = (spread(grad, geometry, shapes, last) for last in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert sum(asked) == 2 * sum(x.numel() for x in maps)
 
@@ -218,12 +229,12 @@ def test_nothing_to_do(rng, device, triton_runs):
     for count, channels in ((0, 3), (2, 0)):
         maps = [torch.randn(1, channels, 3, 4, device=device)]
         none, axis = torch.zeros(count, dtype=torch.int64, device=device), torch.ones(count, 2, device=device)
-        geometry = geometry_of(none, none, axis, axis, "hat", 2)
-        out = backend.pool(maps, geometry)
+        geometry = told(none, none, axis, axis, "hat", 2)
+        out = pool(maps, geometry)
         assert out.shape == (count, channels, *BINS)
         for certain in (False, True):
             with judged.certain(certain):
-                (found,) = backend.spread(out, geometry, [maps[0].shape], False)
+                (found,) = spread(out, geometry, [maps[0].shape], False)
                 assert torch.equal(found, torch.zeros_like(maps[0]))
 
 

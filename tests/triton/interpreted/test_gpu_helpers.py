@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from roikit.ops import gpu
+from roikit.sums import gpu
 
 
 @triton.jit

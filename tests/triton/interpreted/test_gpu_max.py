@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import roikit
-from roikit.ops.max_pool import cuda, reference
+from roikit.sums.maximum import NUMBERS, gpu, reference
+from roikit.sums.maximum.where import Chosen
 
 SLOW = pytest.mark.slow
 CHANNELS, SIZES = 5, ((4, 6), (7, 3))
@@ -35,12 +36,12 @@ def scene(rng, device, dtype=torch.float64, form=FIRST):
 def test_values_and_winners_are_the_references(dtype, form, rng, device):
     maps, batch, level, rows, cols = scene(rng, device, dtype, form)
     given = (maps, batch, level, rows, cols)
-    values, index = torch.ops.roikit.max_pool(*given)
+    values, index = torch.ops.roikit.max_select(*given)
     expected = reference.winners(*given)
     assert torch.equal(index, expected) and index.dtype == torch.int32
     assert index[2, 0].tolist() == [[-2, -2], expected[2, 0, 1].tolist()] and bool((index[1, :, 1] == -1).all())
-    torch.testing.assert_close(values, reference.gather(maps, expected, batch, level), rtol=0, atol=0, equal_nan=True)
-    again = torch.ops.roikit.max_gather(maps, index, batch, level)
+    torch.testing.assert_close(values, reference.pool(maps, batch, level, expected), rtol=0, atol=0, equal_nan=True)
+    again = torch.ops.roikit.chosen_pool(maps, batch, level, index, NUMBERS)
     torch.testing.assert_close(again, values, rtol=0, atol=0, equal_nan=True)
 
 
@@ -65,8 +66,8 @@ def test_gradients_that_meet_are_added_in_float32(dtype, certain, rng, device):
     shapes = [[2, 3, *size] for size in SIZES]
     with judged.certain(certain):
         flat = [n for s in shapes for n in s]
-        found = torch.ops.roikit.max_scatter(grad, index, batch, level, flat)
-    for mine, exact in zip(found, reference.scatter(grad.double(), index, batch, level, shapes), strict=True):
+        found = torch.ops.roikit.chosen_spread(grad, batch, level, index, NUMBERS, flat, False)
+    for mine, exact in zip(found, reference.spread(grad.double(), batch, level, index, shapes), strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine.double(), exact, rtol=0.51 * torch.finfo(dtype).eps, atol=4e-6)
     assert float(found[0].abs().sum()) > 0 and float(found[1].abs().sum()) > 0
@@ -77,14 +78,14 @@ def test_images_levels_and_cells_that_are_not_there(rng, device):
     maps, _, _, rows, cols = scene(rng, device)
     rows[2], cols[0] = torch.tensor([[0, 900], [0, 2]]), torch.tensor([[-5, 900], [0, 2]])
     batch, level = torch.tensor([0, 2, 1], device=device), torch.tensor([0, 0, 1], device=device)
-    values, index = cuda.select(maps, batch, level, rows, cols)
+    values, index = gpu.select(maps, batch, level, rows, cols)
     assert bool(torch.isnan(values[1]).all()) and bool((index[1] == -2).all())
     assert int(index[0].max()) < 24 and int(index[2].max()) < 21
     index = torch.full((3, CHANNELS, 1, 1), 23, dtype=torch.int32, device=device)
-    assert torch.isnan(cuda.gather(maps, index, batch, level))[1:].all()
-    gone = torch.tensor([2, 0, 1], device=device)
+    assert torch.isnan(gpu.pool(maps, Chosen(batch, level, index), False))[1:].all()
+    gone, ones = torch.tensor([2, 0, 1], device=device), torch.ones_like(index, dtype=torch.float64)
     shapes = [list(x.shape) for x in maps]
     for certain in (False, True):
         with judged.certain(certain):
-            found = cuda.scatter(torch.ones_like(index, dtype=torch.float64), index, batch, gone, shapes, torch.float64)
+            found = gpu.spread(ones, Chosen(batch, gone, index), shapes, False)
         assert all(bool((x == 0).all()) for x in found)

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roikit import ops
+from roikit import geometry, ops
 from roikit.boxes import Rois
-from roikit.ops import geometry
-from roikit.ops.max_pool import max_pool
+from roikit.weights import Selection
 
 from .again import gradients
 
@@ -44,9 +43,9 @@ def roi_pool_forward(
     grown = rois + rois.new_tensor([0, 0, 0, 1, 1])
     found = Rois.of(grown.float(), input.shape[0])
     axes = geometry.axes(geometry.corners(found.on_maps([spatial_scale])), (pooled_height, pooled_width), "cells")
-    values, winners = max_pool([input], found, *axes)
-    output.copy_(values)
-    argmax.copy_(winners)
+    chosen = Selection.of_largest(input, found, *axes)
+    output.copy_(chosen.pool(input))
+    argmax.copy_(chosen.index)
 
 
 def roi_pool_backward(

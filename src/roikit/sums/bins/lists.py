@@ -1,0 +1,57 @@
+"""Which cells each bin reads on an axis, as lists; bins of a grid share them. Imports Numba."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from .. import jit
+from ..entries import TAPS, listed
+from ..rules_cpu import fill
+
+# The lists of M RoIs: cell, weight [M, bins, capacity] and their lengths count [M, bins]; which [M, bins] is the list
+# of each bin, origin [bins] the first bin that had a list.
+Lists = namedtuple("Lists", "cell weight count which origin")
+
+
+@jit.helper
+def new(rois, bins, capacity, like):
+    """Empty lists; ``like`` is an array of the sums' type."""
+    return Lists(
+        np.empty((rois, bins, capacity), np.int64),
+        np.empty((rois, bins, capacity), like.dtype),
+        np.empty((rois, bins), np.int64),
+        np.empty((rois, bins), np.int64),
+        np.empty(bins, np.int64),
+    )
+
+
+@jit.helper
+def entries(side, r, k, cells, index, weight):
+    """The cells and weights of bin k of RoI r on one axis; returns their number."""
+    if side.rule == TAPS:
+        return listed(side, r, k, cells, index, weight)
+    lo, size = side.axis[r, k, 0], side.axis[r, k, 1]
+    return fill(side.rule, lo, size, size - size, size, side.samples, cells, index, weight)
+
+
+@jit.helper
+def read(lists, m, side, r, bins, cells):
+    """Make RoI r the lists' entry m. A bin that lies as the one before it, or as the one after that one's first place
+    (the next column of a grid), has the same list."""
+    n, last = 0, 0
+    for k in range(bins):
+        known = -1
+        if side.rule != TAPS and n > 0:
+            for guess in (last, (last + 1) % n):
+                first = lists.origin[guess]
+                if side.axis[r, first, 0] == side.axis[r, k, 0] and side.axis[r, first, 1] == side.axis[r, k, 1]:
+                    known = guess
+                    break
+        if known < 0:
+            known, n = n, n + 1
+            lists.origin[known] = k
+            lists.count[m, known] = entries(side, r, k, cells, lists.cell[m, known], lists.weight[m, known])
+        lists.which[m, k] = known
+        last = known
