@@ -16,6 +16,7 @@ MAY = {
     "data": {*ORDER},
     "train": {*ORDER, "data", "analysis"},
     "analysis": {*ORDER, "data"},
+    "explore": {*ORDER, "data", "analysis"},
     "integrations": {*ORDER},
     "bench": {*ORDER, "integrations", "train", "analysis"},
 }
