@@ -20,6 +20,7 @@ COMMANDS = {
     "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
     "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
+    "explore": ("roikit.commands.explore", "see in a browser which cells a trained extractor reads of a box"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
     "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
 }
