@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import roikit
+from roikit.explore import PAGE
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -37,3 +39,10 @@ def setup(app):
     from draw import draw_all
 
     app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "_pictures"))
+    app.connect("build-finished", copy_the_explorer)
+
+
+def copy_the_explorer(app, exception: Exception | None) -> None:
+    """The explorer's page as a folder of the site: the package has its files, and `roikit explore` serves the same."""
+    if exception is None and app.builder.format == "html":
+        shutil.copytree(PAGE, Path(app.outdir) / "explore", dirs_exist_ok=True)

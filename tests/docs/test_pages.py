@@ -41,5 +41,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "site")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in ("index.html", "conventions.html", "methods/roi-align.html", "_images/roi-align.png"):
+    for name in (
+        "index.html",
+        "conventions.html",
+        "methods/roi-align.html",
+        "explore/index.html",
+        "_images/roi-align.png",
+    ):
         assert (tmp_path / "site" / name).stat().st_size > 1000

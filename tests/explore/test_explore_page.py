@@ -14,6 +14,8 @@ from explorer_tab import PAGE
 
 import roikit
 
+pytestmark = pytest.mark.xdist_group("explore")  # one browser
+
 LIVE = {
     "pool": roikit.RoIPool(7),
     "floor": roikit.RoIPool(7, rounding="floor"),
