@@ -57,7 +57,7 @@ def define(
     def call(*arguments: Any) -> Any:
         # Alone: torch's way to an operator written in Python takes longer than pooling a few RoIs does. Transformed:
         # the operator would give zeros, so its definition, in torch's own operators, runs.
-        direct = modes.transformed() or modes.alone(arguments)
+        direct = modes.alone(arguments) or modes.transformed()
         return implementation(*arguments) if direct else registered(*arguments)
 
     return call
