@@ -166,7 +166,7 @@
       pen.poly(across ? [[ex, ey], [ex - tip, ey - 5], [ex - tip, ey + 5]] : [[ex, ey], [ex - 5, ey - tip], [ex + 5, ey - tip]], { fill: colour });
       const words = `${pixelsOff > 0 ? "+" : "−"}${Math.abs(pixelsOff).toFixed(1)} px`, style = { size: 12, weight: 650, fill: theme.ink, halo: theme.paper };
       const far = n < 2 ? Math.min : Math.max, beyond = n < 2 ? -1 : 1; // outside of both edges
-      if (across) pen.text(Math.min(Math.max(far(x, ex) + beyond * 30, 28), pen.width - 28), y - 14, words, style);
+      if (across) pen.text(Math.min(Math.max(far(x, ex) + beyond * 34, 34), pen.width - 34), y - 14, words, style);
       else pen.text(x, Math.min(Math.max(far(y, ey) + beyond * 15, 9), pen.height - 9), words, style);
     });
   }
