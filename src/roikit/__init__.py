@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .extras import teach
+
 if TYPE_CHECKING:
     from . import analysis as analysis
     from . import boxes as boxes
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+teach()
 _PACKAGES = (
     *("analysis", "boxes", "data", "detection", "extractors", "geometry", "layers", "modes", "ops", "rules", "sums"),
     "weights",

@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from roikit import __version__
+from roikit.extras import MissingExtra
+
 # libgomp's threads otherwise spin after every operator and take the core from loaders and kernels; read when torch is
 # imported, which is why it stands here and why nothing above imports torch
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -48,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     if name == "--version":
-        from importlib.metadata import version
-
-        print(version("roikit"))
+        print(__version__)
         return 0
     if name not in COMMANDS:
         return fail("", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `roikit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MissingExtra as error:
+        return fail(name, str(error))
     except (ValueError, OSError) as error:
         from roikit.commands.errors import explain
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
+from importlib.machinery import PathFinder
 
 import pytest
 import torch
@@ -225,6 +226,9 @@ def test_what_cannot_be_exported_is_refused(rng):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else True)
-    with pytest.raises(ImportError, match=r"needs onnxscript: .*pip install 'roikit\[onnx\]'"):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "onnxscript"]:
+        monkeypatch.delitem(sys.modules, name)
+    find = PathFinder.find_spec
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name, *at: None if name == "onnxscript" else find(name, *at))
+    with pytest.raises(ImportError, match=r"needs onnxscript, .*pip install 'roikit\[onnx\]'"):
         exporting.to_onnx(roikit.RoIAlign(2), (torch.rand(1, 1, 2, 2), torch.rand(1, 5)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+from roikit.train.errors import RunError
+
 
 def explain(error: Exception) -> str | None:
     """The line for an error of what the user gave; None for one of the program, which deserves its traceback."""
-    from roikit.data import DataError
-    from roikit.train.errors import RunError
-
-    if isinstance(error, DataError):
+    data = sys.modules.get("roikit.data.errors")  # where nothing has imported it (it needs an extra), no error is its
+    if data is not None and isinstance(error, data.DataError):
         text = str(error)
         if "DataLoader worker" in text:  # torch puts the worker's traceback into the message; the last line says it
             text = text.strip().splitlines()[-1].partition("DataError: ")[2] or text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
-from roikit.train.parse import Parser
+from roikit import __version__
+from roikit.extras import MissingExtra
+from roikit.train.errors import RunError
 
 PACKAGES = (
-    "roikit",
     "torch",
     "torchvision",
     "numpy",
@@ -21,6 +24,13 @@ PACKAGES = (
     "torchmetrics",
     "faster-coco-eval",
 )
+
+
+class Parser(argparse.ArgumentParser):
+    """Python's own: this command also runs where the extra `train`, with a larger one, is not installed."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RunError(message)
 
 
 def make_parser() -> Parser:
@@ -48,7 +58,7 @@ def facts() -> list[tuple[str, str]]:
 
     from roikit.sums import backend
 
-    rows = [("python", f"{platform.python_version()} on {platform.platform()}")]
+    rows = [("python", f"{platform.python_version()} on {platform.platform()}"), ("roikit", __version__)]
     for package in PACKAGES:
         try:
             rows.append((package, version(package)))
@@ -71,8 +81,10 @@ def facts() -> list[tuple[str, str]]:
 
 def packages() -> list[tuple[str, str]]:
     """(backbone, where its ImageNet weights are without a network) of the listed weights packages."""
-    from roikit.detection.state_dicts import WEIGHTS_PACKAGES, missing_package
-
+    try:
+        from roikit.detection.state_dicts import WEIGHTS_PACKAGES, missing_package
+    except MissingExtra as missing:
+        return [("packages", str(missing))]
     return [
         (name, str(package) if package.path() else f"{package.distribution} is not installed: {missing_package(name)}")
         for name, package in WEIGHTS_PACKAGES.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import operator
 import os
 from collections.abc import Callable, Sequence
@@ -39,7 +38,7 @@ def to_onnx(
         The program; ``.save(file)`` writes it, ``.model_proto`` is the model.
 
     Raises:
-        ImportError: onnx or onnxscript is not installed.
+        ImportError: onnx or onnxscript is not installed (`MissingExtra`, which says what to install).
         ValueError: the module cannot be exported: it has samples or sizes that depend on values.
 
     Example:
@@ -56,7 +55,8 @@ def to_onnx(
         >>> "RoiAlign" in [node.op_type for node in program.model.graph]
         True
     """
-    _need("onnx", "onnxscript")
+    import onnxscript  # noqa: F401  (with which torch's exporter is written)
+
     training = {each: each.training for each in module.modules()}
     module.eval()
     try:
@@ -119,7 +119,6 @@ def translations() -> dict[Any, Callable[..., Any]]:
     That is ``torchvision::roi_pool``, which ``decompositions`` puts for max pooling, and a comparison with a number
     that no int64 holds, which is left of RoIs that are chosen by level. ``to_onnx`` uses both tables.
     """
-    _need("onnx", "onnxscript")
     import onnx
     import torchvision  # noqa: F401  (registers the operator)
     from onnxscript import opset18 as op
@@ -136,12 +135,3 @@ def translations() -> dict[Any, Callable[..., Any]]:
         return op.LessOrEqual(a, b)
 
     return {torch.ops.torchvision.roi_pool.default: roi_pool, operator.le: at_most}
-
-
-def _need(*packages: str) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"exporting to ONNX needs {' and '.join(missing)}: install roikit with its extra, "
-            "pip install 'roikit[onnx]'"
-        )

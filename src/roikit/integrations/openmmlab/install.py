@@ -71,15 +71,15 @@ def install() -> bool:
         whether operators are served from here: `False` where mmcv has an extension of its own, which is left alone.
 
     Raises:
-        ImportError: there is no mmcv; the message says what to install.
+        ImportError: there is no mmcv (`MissingExtra`, which says what to install).
 
     Example:
         >>> from roikit.integrations.openmmlab import install
         >>> install()  # doctest: +SKIP
         True
     """
-    if importlib.util.find_spec("mmcv") is None:
-        raise ImportError("there is no mmcv: pip install mmcv-lite==2.1.0 mmdet==3.3.0 (docs/openmmlab.md)")
+    import mmcv
+
     ours = installed()
     if not ours and importlib.util.find_spec("mmcv._ext") is None:
         extension = Extension("mmcv._ext", "mmcv's operators, by roikit")
@@ -88,7 +88,7 @@ def install() -> bool:
         extension.get_compiler_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
         extension.get_compiling_cuda_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
         sys.modules["mmcv._ext"] = extension
-        importlib.import_module("mmcv")._ext = extension  # type: ignore[attr-defined]
+        mmcv._ext = extension
         ours = True
     from . import layers
 
