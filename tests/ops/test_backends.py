@@ -51,8 +51,13 @@ def test_why_triton_cannot_run(monkeypatch):
 
 def test_without_numba_the_reference_runs(monkeypatch):
     monkeypatch.delenv("ROIKIT_BACKEND", raising=False)
-    monkeypatch.setattr(backend, "unavailable", lambda name: "it is not installed" if name == "numba" else None)
-    assert backend.choose(torch.device("cpu")) == "reference"
+    monkeypatch.setattr(backend, "unavailable", lambda name: "Numba is not installed" if name == "numba" else None)
+    backend._without_kernels.cache_clear()
+    with pytest.warns(UserWarning, match=r"Numba is not installed, so plain PyTorch computes .* times slower") as said:
+        for _ in range(3):
+            assert backend.choose(torch.device("cpu")) == "reference"
+    assert len(said) == 1
+    backend._without_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["numba", "reference"])

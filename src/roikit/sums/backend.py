@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import warnings
 
 import torch
 
@@ -48,6 +49,16 @@ def interpreted() -> bool:
     return type(tl.sum).__name__ == "InterpretedFunction"  # Triton's own functions were made before anyone asks
 
 
+@functools.cache
+def _without_kernels(why: str) -> None:
+    """Say once in a process what it costs that Numba's kernels are not there (measured: docs/performance.md)."""
+    warnings.warn(
+        f"roikit: {why}, so plain PyTorch computes on the CPU: the same values, 5 to 75 times slower. "
+        "`pip install numba` brings the kernels; ROIKIT_BACKEND=reference says that this is wanted.",
+        stacklevel=2,
+    )
+
+
 def choose(device: torch.device) -> str:
     """The backend for tensors on ``device``: Numba on the CPU, Triton on a GPU, the reference elsewhere.
 
@@ -59,7 +70,10 @@ def choose(device: torch.device) -> str:
     forced = os.environ.get("ROIKIT_BACKEND")
     if not forced:
         follows = {"cpu": "numba", "cuda": "triton"}.get(device.type)
-        return follows if follows is not None and unavailable(follows) is None else "reference"
+        why = "" if follows is None else unavailable(follows)
+        if why and follows == "numba":
+            _without_kernels(why)
+        return follows if follows is not None and why is None else "reference"
     why = unavailable(forced)
     if why is None and forced == "numba" and device.type != "cpu":
         why = f"Numba's kernels run on the CPU and the tensors are on {device}"
