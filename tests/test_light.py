@@ -42,6 +42,13 @@ def test_the_core_alone(tmp_path):
     assert done.returncode == 0 and "works" in done.stdout, done.stdout + done.stderr
 
 
+def test_without_numba(tmp_path):
+    """An unsupported Python: every extractor works, and one warning says what it costs."""
+    done = without("numba", "llvmlite", *every(), folder=tmp_path, arguments=[str(ROOT / "tests" / "smoke.py")])
+    assert done.returncode == 0 and "works" in done.stdout, done.stdout + done.stderr
+    assert done.stderr.count("UserWarning") == 1 and "Numba is not installed, so plain PyTorch computes" in done.stderr
+
+
 TORCHVISION_ALONE = """
 import importlib.util, roikit
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn as make
