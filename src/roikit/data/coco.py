@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from roikit.data.finding import Finder
 from roikit.data.masks import usable_segmentation
 from roikit.data.seeded_split import seeded_split
 from roikit.data.text import read_text
+from roikit.documents import load_json
 
 _LIMIT = 1e12
 
@@ -118,12 +118,11 @@ def _below(path: Path, folder: Path) -> str:
 
 
 def _load(file: Path, unlabelled: bool = False) -> dict[str, list]:
+    text = read_text(file)
     try:
-        data = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}: broken JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
-    except RecursionError:
-        raise DataError(f"{file}: broken JSON (nested too deeply)") from None
+        data = load_json(text)
+    except ValueError as error:
+        raise DataError(f"{file}: broken JSON ({error})") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: holds a {type(data).__name__}, not COCO's object of images, annotations, categories")
     if unlabelled:
@@ -203,7 +202,7 @@ def _images(entries: list, split: str, reading: _Reading, report: Report) -> dic
     folders = image_folders(file, split, [name for name, _ in names.values()])
     # never above the data set: a file's parent may be anything, but that of annotations/ is the data set
     root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
-    finder = Finder(folders, [folder for folder in folders if folder == root or root in folder.parents])
+    finder = Finder(folders, root, [folder for folder in folders if folder == root or root in folder.parents])
     found: dict[int, Annotated] = {}
     numbers: dict[Path, list[int]] = {}
     for number, (name, size) in sorted(names.items()):

@@ -23,14 +23,17 @@ class Finder:
 
     Args:
         folders: where names start, the likely ones first.
+        root: the folder of the data. What a name means lies in it, or in the folder where the name starts: `../..`
+            and paths from the root of the file system lead nowhere else.
         walked: those of them whose files may be listed to find what a name means; None: all.
 
     Attributes:
         repaired: how many names were found by what they mean, by how they differ.
     """
 
-    def __init__(self, folders: Sequence[Path], walked: Sequence[Path] | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], root: Path, walked: Sequence[Path] | None = None) -> None:
         self.folders = [followed(folder) for folder in folders]
+        self.root = root
         self._walked = self.folders if walked is None else [followed(folder) for folder in walked]
         self.repaired: Counter[str] = Counter()
         self._listed: dict[str, list[Path]] | None = None
@@ -40,7 +43,7 @@ class Finder:
         """The file of that name, None where there is none, or several that it may mean."""
         for folder in self.folders:
             file = folder / name
-            if _is_file(file):
+            if (within(file, folder) or within(file, self.root)) and _is_file(file):
                 return file
         found = self._listing().get(_key(name), [])
         if len(found) != 1:
@@ -50,6 +53,8 @@ class Finder:
 
     def hint(self, name: str) -> str:
         """For a message: what is there instead, or ''."""
+        if not any(within(folder / name, folder) or within(folder / name, self.root) for folder in self.folders):
+            return f"; the name leads out of {self.root}, the folder of the data, and nothing is read there"
         listing = self._listing()
         found = listing.get(_key(name)) or self._by_end.get(PurePosixPath(_key(name)).name, [])
         if not found:
@@ -72,6 +77,11 @@ class Finder:
             for key, files in self._listed.items():
                 self._by_end.setdefault(PurePosixPath(key).name, []).extend(files)
         return self._listed
+
+
+def within(path: Path, folder: Path) -> bool:
+    """Whether a path, its `..` taken, lies in a folder. Links count by their names."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
 def followed(path: Path) -> Path:

@@ -12,6 +12,8 @@ import numpy as np
 
 from roikit.data.errors import DataError
 
+_LIMIT = 1e12  # no image has a coordinate beyond it
+
 
 def usable_segmentation(segmentation: Any, height: int, width: int) -> tuple[Any, int]:
     """An annotation's `segmentation` in an image of this size as it can be decoded, and how many of its polygons
@@ -30,7 +32,7 @@ def usable_segmentation(segmentation: Any, height: int, width: int) -> tuple[Any
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) % 2:
             raise DataError("segmentation polygon is not a list of x, y pairs")
-        if not all(isinstance(v, (int, float)) and np.isfinite(v) for v in polygon):
+        if not all(isinstance(v, (int, float)) and -_LIMIT < v < _LIMIT for v in polygon):
             raise DataError("segmentation polygon holds something that is not a finite number")
         if len(polygon) >= 6:
             kept.append(polygon)
@@ -45,7 +47,10 @@ def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> dict[
         raise DataError(f"segmentation is of size {size} (height, width), the image of {[height, width]}")
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts.endswith(counts[1]):
         # str() of what pycocotools returns, not its text: with Python's escapes
-        counts = ast.literal_eval(counts)
+        try:
+            counts = ast.literal_eval(counts)
+        except (ValueError, SyntaxError):
+            raise DataError("segmentation counts are no compressed run lengths") from None
     if isinstance(counts, list):
         if not all(isinstance(count, int) and count >= 0 for count in counts):
             raise DataError("segmentation counts are not whole numbers of pixels")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from roikit.data.dataset import DetectionDataset
 from roikit.data.errors import DataError
+from roikit.documents import load_json
 
 
 def with_proposals(dataset: DetectionDataset, file: str | Path) -> DetectionDataset:
@@ -26,7 +26,7 @@ def with_proposals(dataset: DetectionDataset, file: str | Path) -> DetectionData
     """
     file = Path(file).expanduser()
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = load_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{file}: proposals cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from roikit.data.cache import cache_folder, write_atomically
 from roikit.data.errors import DataError
+from roikit.documents import load_json
 
 SPLITS = ("train", "val")
 # what tools call the splits of a data set that they write
@@ -63,7 +64,7 @@ def seeded_split(folder: Path, names: Sequence[str], split: str) -> tuple[set[st
 
 def _read(file: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = load_json(file.read_text(encoding="utf-8"))
         return {split: [str(name) for name in content[split]] for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: is no split of train and val ({error!r}); remove it to draw anew") from None

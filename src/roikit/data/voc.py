@@ -155,7 +155,7 @@ def _records(
     report = Report(f"{data.base} ({split})")
     known = list(categories) if categories is not None else names_of(every)
     names = _names(data, split, every, report)
-    finder = Finder([followed(data.base / name) for name in _IMAGES] + [data.annotations])
+    finder = Finder([followed(data.base / name) for name in _IMAGES] + [data.annotations], data.base)
     found = []
     for index, name in enumerate(names, 1):
         annotation = data.annotations / f"{name}.xml"

@@ -10,10 +10,11 @@ from typing import Any
 from roikit.data.checks import Annotated, Box, Progress, counted, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
-from roikit.data.finding import Finder, followed
+from roikit.data.finding import Finder, followed, within
 from roikit.data.images import SUFFIXES
 from roikit.data.seeded_split import CALLED, SPLITS, seeded_split
 from roikit.data.text import is_litter, read_text
+from roikit.documents import load_yaml
 
 _NAMES = ("classes.txt", "obj.names", "labels/classes.txt")
 
@@ -77,7 +78,7 @@ def _of_yaml(file: Path) -> YoloFolder | None:
     import yaml
 
     try:
-        content = yaml.safe_load(read_text(file))
+        content = load_yaml(read_text(file))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark is not None else ""
@@ -117,14 +118,15 @@ def _base(file: Path, stated: Any, parts: dict[str, list[str]]) -> Path:
 
 
 def _place(base: Path, given: str) -> Path | None:
-    """A split's folder or list; `../train/images`, as Roboflow writes, means train/images beside the file."""
+    """A split's folder or list; `../train/images`, as Roboflow writes, means train/images beside the file. It lies in
+    the folder of the data, or beside that, and nowhere else."""
     given = given.replace("\\", "/")
     shorter = given
     while shorter.startswith("../"):
         shorter = shorter.removeprefix("../")
     for name in dict.fromkeys((given, shorter)):
         place = followed(base / name)
-        if place.exists():
+        if within(base / name, base.parent) and place.exists():
             return place
     return None
 
@@ -189,16 +191,19 @@ def _images(data: YoloFolder, split: str, problems: Problems) -> tuple[list[tupl
         if place.is_dir():
             found += _with_labels(place, data.base / given)
             continue
-        finder = Finder([data.base, place.parent])
+        finder = Finder([data.base, place.parent], data.base)
         for number, line in enumerate(read_text(place).splitlines(), 1):
             name = line.strip().strip('"')
             if not name:
                 continue
-            image = finder.find(name) or (Path(name) if Path(name).is_file() else None)
+            image = finder.find(name)
+            if image is None and within(Path(name), data.base) and Path(name).is_file():  # as seen from here
+                image = Path(name)
             if image is None:
                 problems.add(place, f"line {number}: no image {name}{finder.hint(name)}")
             else:
-                found.append((image, _label_file(image, data.base / name)))
+                stated = data.base / name
+                found.append((image, _label_file(image, stated if within(stated, data.base) else image)))
         notes += finder.notes()
     twice = len(found) - len({image for image, _ in found})
     if twice:
@@ -250,7 +255,7 @@ def _box(words: Sequence[str], where: str, numbers: dict[int, int], data: YoloFo
     except ValueError:
         raise DataError(f"{where}: {' '.join(words)[:60]!r} is not a row of numbers") from None
     kind, *values = values
-    if kind != int(kind) or int(kind) not in numbers:
+    if not kind.is_integer() or int(kind) not in numbers:  # not a number, infinite, a fraction
         last = max(numbers)
         raise DataError(
             f"{where}: unknown class {words[0]}; {data.source.name} has names for {len(numbers)} (to {last})"

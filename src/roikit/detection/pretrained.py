@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import urllib.request
 import warnings
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ def timm_source(name: str) -> tuple[dict[str, Any], str]:
     for filename in ("model.safetensors", "pytorch_model.bin"):
         cached = huggingface_hub.try_to_load_from_cache(hub_id, filename)
         if isinstance(cached, str):
-            return {"pretrained": True, "pretrained_cfg_overlay": {"file": cached}}, f"the cache, {cached}"
+            return from_state(state_dicts.read(Path(cached))), f"the cache, {cached}"
     raise Unreachable(lookup_error)
 
 

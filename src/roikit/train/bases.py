@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from roikit.documents import load_yaml
+
 from .errors import RunError
 
 
@@ -22,7 +24,7 @@ def read_config(path: Path, _above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
     text = read_text(path)
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark is not None else ""

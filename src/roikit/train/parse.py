@@ -12,13 +12,28 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from roikit.documents import load_yaml
 from roikit.extractors import RegionExtractor
 
 from .bases import read_config, read_text, with_files
 from .config import TrainConfig, validate
 from .errors import RunError
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+def limit_imports() -> None:
+    """Classes that a configuration names come from this package, or from modules that the user names in
+    ``ROIKIT_MODULES`` (separated by commas): to import any other would run its code, and a configuration may come from
+    anywhere."""
+    named = [name.strip() for name in os.environ.get("ROIKIT_MODULES", "").split(",")]
+    set_parsing_settings(
+        docstring_parse_attribute_docstrings=True,
+        instantiate_subclass_spec_in_any=False,
+        import_path_denylist=["*"],
+        import_path_allowlist=["roikit", *filter(None, named)],
+    )
+
+
+limit_imports()
 
 
 class Parser(ArgumentParser):
@@ -45,6 +60,13 @@ def _one_line(message: str) -> str:
     text = re.sub(r'^Parser key "([^"]*)":', r"\1:", text)
     # of several types that a value may have, the class of an extractor is the one that was meant
     text = re.sub(r"Does not validate against any .*RegionExtractor.* Errors: - (.*?) - Expected a .*", r"\1", text)
+    denied = re.search(r"Importing '([^']*)' is not allowed, denied by .*", text)
+    if denied:
+        module = denied[1].rpartition(".")[0]
+        text = text[: denied.start()] + (
+            f"{denied[1]} is no class of roikit's, and a configuration may name no others: the environment variable "
+            f"ROIKIT_MODULES={module} allows a module of yours"
+        )
     if "Expected a dot import path" in text:
         text = text.replace("Expected a dot import path string: ", "")
         text += f" is no known class; known: {', '.join(extractor_names())}"
@@ -157,9 +179,7 @@ _FREE = (
 
 def changes(before: str, now: str) -> list[str]:
     """What keeps a run from going on as it began: "optim.lr was 0.1, is 0.2" for each key that differs."""
-    import yaml
-
-    old, new = _flat(yaml.safe_load(before)), _flat(yaml.safe_load(now))
+    old, new = _flat(load_yaml(before)), _flat(load_yaml(now))
     keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
     return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys]
 
