@@ -83,3 +83,28 @@ def make_coco(
         }
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
     return folder
+
+
+def log(run: Path) -> list[dict]:
+    """The log without the times."""
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def metrics(run: Path) -> dict:
+    found = json.loads((run / "metrics.json").read_text())
+    return {kind: found[kind] for kind in ("bbox", "segm") if kind in found}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Weights and metrics to the bit, and the same log, no line twice.
+
+    The files of weights differ in the configuration they carry (the name of the run folder), so tensors are compared.
+    """
+    from safetensors.torch import load_file
+
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name].numpy().tobytes() != second[name].numpy().tobytes()] == []
+    assert metrics(one) == metrics(other)
+    assert log(one) == log(other)

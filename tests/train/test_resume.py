@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
@@ -13,33 +12,9 @@ from pathlib import Path
 import pytest
 import tiny_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_run import assert_same, log
 
 STEPS = 12
-
-
-def log(run: Path) -> list[dict]:
-    """The log without the times."""
-    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-
-
-def metrics(run: Path) -> dict:
-    found = json.loads((run / "metrics.json").read_text())
-    return {kind: found[kind] for kind in ("bbox", "segm") if kind in found}
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Weights and metrics to the bit, and the same log, no line twice.
-
-    The files of weights differ in the configuration they carry (the name of the run folder), so tensors are compared.
-    """
-    from safetensors.torch import load_file
-
-    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    assert first.keys() == second.keys()
-    assert [name for name in first if first[name].numpy().tobytes() != second[name].numpy().tobytes()] == []
-    assert metrics(one) == metrics(other)
-    assert log(one) == log(other)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +44,20 @@ def test_stopped_between_and_within_steps(train, tmp_path, left, capsys, flags):
     assert train(*start) == 0
     assert "resumed" in capsys.readouterr().out
     assert_same(tmp_path / "whole", broken)
+
+
+def test_stopped_after_the_last_evaluation_was_logged(train, tmp_path, monkeypatch):
+    """Before metrics.json is written: the evaluation is done, and logged, again; once in the log."""
+    assert train(f"--out={tmp_path / 'whole'}", "--optim.steps=2") == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("roikit.train.runfolder.RunFolder.write_metrics", stop)
+        assert train(f"--out={tmp_path / 'broken'}", "--optim.steps=2") == 130
+    assert train(f"--resume={tmp_path / 'broken'}") == 0
+    assert_same(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_tensorboard_has_every_step_once(train, tmp_path, left):

@@ -13,6 +13,7 @@ from ..boxes import Rois, Scale
 from ..geometry import pair
 from ..sums.maps import Maps, as_maps, geometry_dtype
 from ..weights import RegionWeights
+from .arguments import checked
 
 Boxes = Tensor | Sequence[Tensor] | Rois
 
@@ -33,6 +34,12 @@ class RegionExtractor(nn.Module, ABC):
     extras: tuple[str, ...] = ()
     channels: int  # of a method with layers: of the maps they were made for
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+
+    @checked
     def __init__(self, output_size: int | Sequence[int] = 7, expand: float = 1.0) -> None:
         super().__init__()
         if not 0 < expand < float("inf"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,27 @@ KEPT = 2
 _NAME = re.compile(r"step_(\d{8})\.pt")
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of the system name the file that is written in here, which that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """`content` under `path`, all or nothing: a kill or a power cut leaves the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as file:
+        with named(path), open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that has become read-only
+            beside.unlink(missing_ok=True)
     if os.name == "posix":  # the rename itself
         folder = os.open(path.parent, os.O_RDONLY)
         try:

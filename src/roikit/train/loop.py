@@ -278,7 +278,8 @@ def train(
     accelerator.wait_for_everyone()
     if state is not None:
         say(f"resumed {run.path} at step {training.step} of {training.total}")
-    log = Log(run, step=training.step, active=accelerator.is_main_process)
+    place = -1 if state is None else training.step
+    log = Log(run, step=place, last=place == training.total, active=accelerator.is_main_process)
     source = cast(Any, training.detector).build_info.get("source")
     try:
         if state is None and source is not None:

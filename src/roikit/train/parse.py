@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
@@ -107,8 +108,19 @@ def build(parser: Parser, parsed: Namespace) -> TrainConfig:
         raise RunError(f"configuration: {error}") from None
     fields = {name: getattr(built, name) for name in TrainConfig.__dataclass_fields__}
     config = TrainConfig(**fields)
+    _no_nulls(config)
     validate(config)
     return config
+
+
+def _no_nulls(config: Any, section: str = "") -> None:
+    """A `RunError` where a key that needs a value is null, which the parser takes for one that is not given."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            _no_nulls(value, f"{section}{name}.")
+        elif value is None and kind is not Any and type(None) not in get_args(kind):
+            raise RunError(f"{section}{name}: is null, and needs a value; leave it out to have the default")
 
 
 def _maker(extractor: type[RegionExtractor], **arguments: Any) -> Any:

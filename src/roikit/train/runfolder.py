@@ -43,7 +43,9 @@ class RunFolder:
         """Raise a `RunError` where a new run would meet something: the folder must be absent or empty."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: is a file; the run folder (--out) must be new or an empty folder")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        # a run that was killed while it wrote its first file has not begun
+        unfinished = f".{self.config.name}.*.tmp"
+        if self.path.is_dir() and not all(entry.match(unfinished) for entry in self.path.iterdir()):
             resume = f"continue it with: roikit train --resume {self.path}"
             hint = resume if self.config.is_file() else "nothing is overwritten"
             raise RunError(f"{self.path}: is not empty; choose another folder with --out ({hint})")
@@ -57,6 +59,8 @@ class RunFolder:
         self.check_new()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for unfinished in self.path.iterdir():
+                unfinished.unlink()
             write_atomically(self.config, config_text.encode())
         except OSError as error:
             raise RunError(f"{self.path}: the run folder cannot be written ({error.strerror})") from None
@@ -75,8 +79,12 @@ class RunFolder:
             raise RunError(f"{run.path}: is no run folder (it has no config.yaml)")
         return run
 
-    def truncate_log(self, step: int) -> None:
-        """Drop what was logged after `step`: a resumed run will log it again. A half-written last line goes too."""
+    def truncate_log(self, step: int, *, last: bool = False) -> None:
+        """Drop what was logged after `step`: a resumed run will log it again. A half-written last line goes too.
+
+        Args:
+            last: it is the run's last step, whose evaluation is logged after its checkpoint is written.
+        """
         if not self.log.exists():
             return
         kept = []
@@ -85,7 +93,9 @@ class RunFolder:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if isinstance(record, dict) and record.get("step", 0) <= step:
+            if not isinstance(record, dict) or (last and record.get("kind") == "eval" and record.get("step") == step):
+                continue
+            if record.get("step", 0) <= step:
                 kept.append(line + "\n")
         write_atomically(self.log, "".join(kept).encode())
 

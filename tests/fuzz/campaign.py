@@ -1,0 +1,129 @@
+"""Inputs by the thousand, against operators, extractors, weights, configurations and annotation files.
+
+    python tests/fuzz/campaign.py operators extractors --seconds 600
+    python tests/fuzz/campaign.py files --count 100000 --seed 7
+
+Inputs are hypothesis', which makes a failing one small. A finding is printed once, with the input, and the search goes
+on; the end says how many inputs there were and how many findings. An input that ends the process or never comes back
+ends the campaign, with the line that was running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import faulthandler
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+
+PATIENCE = 120  # seconds for one input, the compilation of a kernel included
+BATCH = 500  # inputs that hypothesis keeps apart
+
+
+class Findings:
+    """What went wrong, each kind once: by where it was raised and by what it says, numbers aside."""
+
+    def __init__(self) -> None:
+        self.kinds: collections.Counter[str] = collections.Counter()
+
+    def key(self, error: BaseException) -> str:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        words = re.sub(r"[\d.e+-]+", "#", str(error).strip().splitlines()[0] if str(error).strip() else "")
+        return f"{type(error).__name__} {Path(place.filename).name}:{place.lineno} {words[:80]}"
+
+
+def search(name: str, strategy: Any, check: Callable[[Any], None], count: int, seconds: float, start: int) -> int:
+    """Try inputs until there were `count`, or for so long; how many findings there were."""
+    findings, tried, batch, begun = Findings(), 0, 0, time.monotonic()
+
+    def one(value: Any) -> None:
+        nonlocal tried
+        tried += 1
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        try:
+            check(value)
+        except Exception as error:
+            key = findings.key(error)
+            findings.kinds[key] += 1
+            if findings.kinds[key] == 1:
+                raise
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    while tried < count and time.monotonic() - begun < seconds:
+        options = settings(
+            max_examples=min(BATCH, count - tried),
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        )
+        before = sum(1 for _ in findings.kinds)
+        try:
+            seed(start + batch)(options(given(strategy)(one)))()
+        except BaseException as error:  # hypothesis groups several
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            if sum(1 for _ in findings.kinds) == before:
+                raise
+            print(f"--- {name}, seed {start + batch}", flush=True)
+            print("".join(traceback.format_exception(error)[-12:]), flush=True)
+        batch += 1
+    spent = time.monotonic() - begun
+    print(
+        f"{name}: {tried} inputs in {spent:.0f} s, seeds {start} to {start + batch - 1}, {len(findings.kinds)} findings"
+    )
+    for key, times in findings.kinds.items():
+        print(f"  {times} × {key}", flush=True)
+    return len(findings.kinds)
+
+
+def targets() -> dict[str, tuple[Any, Callable[[Any], None]]]:
+    """What is tried: a strategy of inputs, and what must come of one."""
+    import extractors
+    import files
+    import operators
+    import settings_and_states
+
+    return {
+        "operators": (operators.calls(), operators.check),
+        "extractors": (extractors.calls(), extractors.check),
+        "states": (settings_and_states.states(), settings_and_states.check_state),
+        "configurations": (settings_and_states.configurations(), settings_and_states.check_configuration),
+        "files": (files.data_sets(), files.check),
+        "pictures": (files.pictures(), files.check_picture),
+    }
+
+
+def main() -> int:
+    known = targets()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", help=f"of {', '.join(known)}; all, where none is named")
+    parser.add_argument("--count", type=int, default=10**9, help="inputs of each")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    strange = set(options.targets) - set(known)
+    if strange:
+        parser.error(f"{', '.join(strange)}: choose of {', '.join(known)}")
+    torch.set_num_threads(1)
+    chosen = options.targets or list(known)
+    return int(any([search(name, *known[name], options.count, options.seconds, options.seed) for name in chosen]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
