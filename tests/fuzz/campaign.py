@@ -28,17 +28,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
-PATIENCE = 120  # seconds for one input, the compilation of a kernel included
+PATIENCE = 600  # seconds for one input, the compilation of kernels on a busy machine included
 BATCH = 500  # inputs that hypothesis keeps apart
 
 
 class Findings:
-    """What went wrong, each kind once: by where it was raised and by what it says, numbers aside."""
+    """What went wrong, by where it was raised and by what it says, numbers aside.
+
+    A kind is raised until hypothesis has made its input small, in the batch where it is new; later it is counted.
+    """
 
     def __init__(self) -> None:
         self.kinds: collections.Counter[str] = collections.Counter()
+        self.known: set[str] = set()
+        self.smallest: dict[str, tuple[Any, BaseException]] = {}
 
     def key(self, error: BaseException) -> str:
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -46,20 +51,23 @@ class Findings:
         return f"{type(error).__name__} {Path(place.filename).name}:{place.lineno} {words[:80]}"
 
 
-def search(name: str, strategy: Any, check: Callable[[Any], None], count: int, seconds: float, start: int) -> int:
+def search(
+    name: str, strategy: Any, check: Callable[[Any], None], count: int, seconds: float, start: int, shrink: bool = True
+) -> int:
     """Try inputs until there were `count`, or for so long; how many findings there were."""
     findings, tried, batch, begun = Findings(), 0, 0, time.monotonic()
 
     def one(value: Any) -> None:
         nonlocal tried
         tried += 1
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
         try:
             check(value)
         except Exception as error:
             key = findings.key(error)
             findings.kinds[key] += 1
-            if findings.kinds[key] == 1:
+            if key not in findings.known:
+                findings.smallest[key] = value, error
                 raise
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -71,17 +79,19 @@ def search(name: str, strategy: Any, check: Callable[[Any], None], count: int, s
             database=None,
             suppress_health_check=list(HealthCheck),
             print_blob=False,
+            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+            report_multiple_bugs=False,
         )
-        before = sum(1 for _ in findings.kinds)
         try:
             seed(start + batch)(options(given(strategy)(one)))()
-        except BaseException as error:  # hypothesis groups several
-            if isinstance(error, KeyboardInterrupt):
+        except Exception:  # a finding, kept in `smallest`
+            if not set(findings.smallest) - findings.known:
                 raise
-            if sum(1 for _ in findings.kinds) == before:
-                raise
-            print(f"--- {name}, seed {start + batch}", flush=True)
-            print("".join(traceback.format_exception(error)[-12:]), flush=True)
+        for key in sorted(set(findings.smallest) - findings.known):
+            value, error = findings.smallest[key]
+            print(f"--- {name}, seed {start + batch}: {value!r}")
+            print("".join(traceback.format_exception(error)[-3:])[-1500:], flush=True)
+        findings.known |= set(findings.smallest)
         batch += 1
     spent = time.monotonic() - begun
     print(
@@ -116,13 +126,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10**9, help="inputs of each")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="print a failing input as it is, which takes no time")
     options = parser.parse_args()
     strange = set(options.targets) - set(known)
     if strange:
         parser.error(f"{', '.join(strange)}: choose of {', '.join(known)}")
     torch.set_num_threads(1)
     chosen = options.targets or list(known)
-    return int(any([search(name, *known[name], options.count, options.seconds, options.seed) for name in chosen]))
+    limits = options.count, options.seconds, options.seed, not options.keep
+    return int(any([search(name, *known[name], *limits) for name in chosen]))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,7 @@ def test_faults_at_random_moments():
     done = subprocess.run(command, env=tiny_run.ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
     print(done.stdout)  # the seed, where it fails
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    counts = {
-        what: int(count)
-        for count, what in (
-            line.split(maxsplit=1) for line in done.stdout.splitlines()[-9:-1] if line[:5].strip().isdigit()
-        )
-    }
+    rows = (line.strip().partition("  ") for line in done.stdout.splitlines() if line.startswith("    "))
+    counts = {what: int(count) for count, _, what in rows}
     assert sum(count for what, count in counts.items() if what.startswith("kills")) == 3
     assert counts["runs that ended to the same bits"] >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from roikit.data.finding import is_file
 from roikit.data.seeded_split import CALLED, SPLITS
 from roikit.data.seeded_split import FILE as SPLIT_FILE
 from roikit.data.text import is_litter
@@ -71,7 +72,7 @@ def image_folders(file: Path, split: str, names: list[str]) -> list[Path]:
         for pattern in _IMAGES
     ]
     sample = names[:50]
-    held = [sum((folder / name).is_file() for name in sample) for folder in candidates]
+    held = [sum(is_file(folder / name) for name in sample) for folder in candidates]
     if any(held):
         first = candidates[held.index(max(held))]
     else:

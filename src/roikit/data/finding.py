@@ -43,7 +43,7 @@ class Finder:
         """The file of that name, None where there is none, or several that it may mean."""
         for folder in self.folders:
             file = folder / name
-            if (within(file, folder) or within(file, self.root)) and _is_file(file):
+            if (within(file, folder) or within(file, self.root)) and is_file(file):
                 return file
         found = self._listing().get(_key(name), [])
         if len(found) != 1:
@@ -87,9 +87,9 @@ def within(path: Path, folder: Path) -> bool:
 def followed(path: Path) -> Path:
     """The path, with stand-ins for symbolic links in it followed."""
     for parent in (path, *path.parents):
-        if parent.is_dir():
+        if is_dir(parent):
             return path
-        if _is_file(parent) and parent.stat().st_size < 1024:
+        if is_file(parent) and parent.stat().st_size < 1024:
             try:
                 target = (parent.parent / parent.read_text(encoding="utf-8").strip()).resolve()
             except (OSError, ValueError):
@@ -98,10 +98,19 @@ def followed(path: Path) -> Path:
     return path
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no error for a name that no file can have."""
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # too long, a zero byte
+        return False
+
+
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder; no error for a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
         return False
 
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from roikit.data.checks import Annotated, Progress, alike_names, finish
 from roikit.data.dataset import DetectionDataset, Report, union
 from roikit.data.errors import DataError, Problems
-from roikit.data.finding import Finder, followed
+from roikit.data.finding import Finder, followed, is_file
 from roikit.data.images import SUFFIXES
 from roikit.data.seeded_split import CALLED, SPLITS, seeded_split
 from roikit.data.text import is_litter
@@ -161,7 +161,7 @@ def _records(
         annotation = data.annotations / f"{name}.xml"
         root = every.get(name)
         if root is None:
-            if not annotation.exists():  # broken ones are reported already
+            if not is_file(annotation):  # broken ones are reported already
                 listed = data.sets.get(split, data.base)
                 problems.add(annotation, f"missing annotation of {name}, which {_short(listed, data.base)} lists")
             continue
@@ -209,7 +209,7 @@ def _image(name: str, stated: str, finder: Finder) -> Path | None:
     """The image of an annotation: of its name, or else the one that it states."""
     for folder in finder.folders:
         for suffix in (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
-            if (file := folder / (name + suffix)).is_file():
+            if is_file(file := folder / (name + suffix)):
                 return file
     beside = Path(name).parent / Path(stated.replace("\\", "/")).name if stated else None
     return next((found for one in (beside, stated) if one and (found := finder.find(str(one)))), None)

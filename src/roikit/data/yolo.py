@@ -10,7 +10,7 @@ from typing import Any
 from roikit.data.checks import Annotated, Box, Progress, counted, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
-from roikit.data.finding import Finder, followed, within
+from roikit.data.finding import Finder, followed, is_dir, is_file, within
 from roikit.data.images import SUFFIXES
 from roikit.data.seeded_split import CALLED, SPLITS, seeded_split
 from roikit.data.text import is_litter, read_text
@@ -126,7 +126,7 @@ def _place(base: Path, given: str) -> Path | None:
         shorter = shorter.removeprefix("../")
     for name in dict.fromkeys((given, shorter)):
         place = followed(base / name)
-        if within(base / name, base.parent) and place.exists():
+        if within(base / name, base.parent) and (is_file(place) or is_dir(place)):
             return place
     return None
 
@@ -197,7 +197,7 @@ def _images(data: YoloFolder, split: str, problems: Problems) -> tuple[list[tupl
             if not name:
                 continue
             image = finder.find(name)
-            if image is None and within(Path(name), data.base) and Path(name).is_file():  # as seen from here
+            if image is None and within(Path(name), data.base) and is_file(Path(name)):  # as seen from here
                 image = Path(name)
             if image is None:
                 problems.add(place, f"line {number}: no image {name}{finder.hint(name)}")
@@ -225,7 +225,7 @@ def _label_file(image: Path, stated: Path) -> Path | None:
         if at is not None:
             candidates.append(Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt"))
         candidates.append(path.with_suffix(".txt"))
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if is_file(file)), None)
 
 
 def _read_labels(

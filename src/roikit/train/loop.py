@@ -275,6 +275,8 @@ def train(
     training = Training(config, text, run, train_set, eval_set, transform, accelerator, state)
     if not run.config.exists() and accelerator.is_main_process:  # a new run: everything that could be wrong was right
         run.create(text)
+    if accelerator.is_main_process:
+        run.tidy()
     accelerator.wait_for_everyone()
     if state is not None:
         say(f"resumed {run.path} at step {training.step} of {training.total}")

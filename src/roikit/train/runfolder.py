@@ -65,6 +65,11 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path}: the run folder cannot be written ({error.strerror})") from None
 
+    def tidy(self) -> None:
+        """Remove what a kill left half-written beside the files."""
+        for unfinished in self.path.glob(".*.tmp"):
+            unfinished.unlink(missing_ok=True)
+
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """A run that exists.
