@@ -18,6 +18,10 @@ Boxes = Tensor | Sequence[Tensor]
 def made(kind: type[RegionExtractor], output_size: int | Sequence[int], **settings: Any) -> RegionExtractor:
     """``kind(output_size, **settings)``, which holds no state."""
     size = pair(output_size)
+    if any(
+        isinstance(value, list | dict) for value in settings.values()
+    ):  # no key of a cache; the constructor names it
+        return kind(size, **settings)
     # A compiler would keep the cache's entry in mind; it makes the extractor while it traces.
     return kind(size, **settings) if modes.compiling() else _kept(kind, size, **settings)
 
