@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --json benchmarks/results/scale.json
 
-One size grows while the others stay; the exponent p of size^p is fitted to the upper half of the medians by least
+One size grows while the others stay; the exponent p of size^p is fitted to the upper half of the times by least
 squares in logarithms. What does not grow (a call's own cost, reading the map into the kernel's layout) lies below the
 theory for small sizes: an exponent is at most the theory's, within noise. Memory is the largest resident set over what
 was there before (Linux), beside the bytes of the result and of a map in the kernel's layout.
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,15 @@ def call(name: str, sizes: dict[str, int], backward: bool) -> Any:
     return both if backward else forward
 
 
-def seconds(run: Any, budget: float) -> float:
-    """The median of at least three calls."""
+def seconds(run: Any, budget: float, clock: Callable[[], float]) -> float:
+    """The shortest of at least three calls: other work on the machine only adds."""
     run()
     times, begun = [], time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - begun < budget and len(times) < 30):
-        start = time.perf_counter()
+        start = clock()
         run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        times.append(clock() - start)
+    return min(times)
 
 
 def exponent(sizes: list[int], times: list[float]) -> float:
@@ -97,7 +98,8 @@ def growth(name: str, size: str, backward: bool, budget: float, limit: float) ->
     tried, times = [], []
     for value in GROWING[size]:
         tried.append(value)
-        times.append(seconds(call(name, {**USUAL, size: value}, backward), budget))
+        clock = time.perf_counter if size == "threads" else time.process_time  # the latter is the process's own
+        times.append(seconds(call(name, {**USUAL, size: value}, backward), budget, clock))
         if times[-1] > limit:
             break
     direction = "both" if backward else "forward"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from roikit.extractors import EXTRACTORS
 
 KINDS = {kind.__name__: kind for kind in EXTRACTORS}
-VALUES = st.sampled_from([None, True, False, 0, 1, 2, 3, 7, -1, 8, 49, 0.5, 1e-9, 1e9, float("nan"), float("inf")])
+VALUES = st.sampled_from([None, True, False, 0, 1, 2, 3, 7, -1, 8, 0.5, 1e-9, 1e9, float("nan"), float("inf")])
 WORDS = st.sampled_from(["max", "average", "warp", "nearest", "bilinear", "caffe", "floor", "", "nonsense"])
 TUPLES = st.sampled_from([(1, 2), (2, 0), (4, 2, 1), [], [3], (1, 2, 3, 4), {}])
 

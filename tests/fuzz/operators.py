@@ -138,7 +138,9 @@ def check(call: Call) -> None:
         assert one.isfinite().all(), f"{which} of the kernel that are not finite"
         assert other.isfinite().all(), f"{which} of the definition that are not finite"
         largest = float(other.double().abs().max()) if other.numel() else 0.0
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * max(largest, 1e-6))
+        torch.testing.assert_close(
+            one, other, rtol=tolerance, atol=tolerance * max(largest, 1e-3)
+        )  # of features of about 1
 
 
 @st.composite

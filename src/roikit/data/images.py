@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,11 +132,14 @@ _DECODING = (
 )
 
 
-def _open(path: str | Path) -> Image.Image:
+@contextlib.contextmanager
+def _open(path: str | Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
-        # Pillow warns from 89 million pixels and refuses from twice that; the refusal is the one that is reported
+        # Pillow warns from 89 million pixels, in some formats at decoding, and refuses from twice that; the refusal
+        # is the one that is reported
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+        with Image.open(path) as picture:
+            yield picture
 
 
 def _reason(error: BaseException, path: str | Path) -> str:
