@@ -24,6 +24,7 @@ class Shown:
     good: list[bool]  # solid, not dashed
     quiet: list[bool]  # crowds: thin and dotted
     masks: np.ndarray | None  # bool [N, H, W]
+    corners: np.ndarray | None = None  # [N, 4, 2], of oriented boxes, which are drawn instead of the upright ones
 
 
 def draw_panel(
@@ -40,7 +41,7 @@ def draw_panel(
         place: left, top, width, height in inches; the image is fitted into it, centred.
         empty: said where there is nothing to show.
     """
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Polygon
 
     left, top, width, height = place
     rows, columns = picture.shape[:2]
@@ -53,14 +54,14 @@ def draw_panel(
     crowded = len(shown.labels) > MANY
     for i in order:  # large ones first, so that small ones lie on top
         x1, y1, x2, y2 = shown.boxes[i]
-        corner, wide, tall = (x1, y1), x2 - x1, y2 - y1
+        outline = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]) if shown.corners is None else shown.corners[i]
         thick = 1.5 if shown.quiet[i] else (1.2 if crowded else 1.8)
         line = ":" if shown.quiet[i] else "-" if shown.good[i] else DASHES
         # a dark line under the coloured one, which else is lost on a ground of its colour
         shade = "#00000044" if shown.quiet[i] else "#000000aa"
-        axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=shade, linewidth=thick + 1.3))
+        axes.add_patch(Polygon(outline, fill=False, edgecolor=shade, linewidth=thick + 1.3))
         colour = class_colour(shown.labels[i])
-        axes.add_patch(Rectangle(corner, wide, tall, fill=False, edgecolor=colour, linewidth=thick, linestyle=line))
+        axes.add_patch(Polygon(outline, fill=False, edgecolor=colour, linewidth=thick, linestyle=line))
     _labels(axes, shown, 1 / scale / 72, rows, columns)
     if empty and not shown.labels:
         axes.text(

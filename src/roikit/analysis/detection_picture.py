@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from roikit.data.describe import CLASS_COLOURS
+from roikit.oriented import corners
 
 MOST = 30  # boxes that carry their name; more of them would hide the image
 
@@ -22,8 +23,8 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], categories: Sequ
 
     Args:
         image: uint8 ``[3, H, W]``.
-        found: ``boxes`` [N, 4] in pixels, ``labels`` [N] (1 is the first category), ``scores`` [N], ``masks``
-            [N, 1, H, W].
+        found: ``boxes`` [N, 4] in pixels, ``labels`` [N] (1 is the first category), ``scores`` [N], perhaps
+            ``masks`` [N, 1, H, W] or ``oriented_boxes`` [N, 5], which are then drawn instead.
         categories: names.
         path: of a PNG file.
     """
@@ -40,9 +41,8 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], categories: Sequ
         if "masks" in found:
             image = draw_segmentation_masks(image, found["masks"][:, 0] >= 0.5, alpha=0.4, colors=colours)
         texts = [f"{categories[n - 1]} {float(s):.2f}" for n, s in zip(labels, found["scores"], strict=True)]
-        image = draw_bounding_boxes(
-            image, found["boxes"], None if crowded else texts, colours, width=1 if crowded else 2
-        )
+        boxes = corners(found["oriented_boxes"]).flatten(1) if "oriented_boxes" in found else found["boxes"]
+        image = draw_bounding_boxes(image, boxes, None if crowded else texts, colours, width=1 if crowded else 2)
     picture = to_pil_image(image)
     entries = [(f"{categories[label - 1]} {labels.count(label)}", colour[label]) for label in present]
     (_with_legend(picture, entries) if crowded else picture).save(path)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from roikit.oriented import oriented_iou
+
 
 @dataclasses.dataclass(frozen=True)
 class Match:
@@ -34,7 +36,8 @@ def match_detections(target: dict[str, Any], prediction: dict[str, Any], iou: fl
 
     Args:
         target: ``boxes`` [N, 4] (xyxy, image pixels), ``labels`` [N], and ``iscrowd`` [N] where there are crowds.
-        prediction: ``boxes`` [D, 4], ``labels`` [D], ``scores`` [D].
+        prediction: ``boxes`` [D, 4], ``labels`` [D], ``scores`` [D]. Where both have ``oriented_boxes`` [·, 5], their
+            IoU counts.
         iou: the threshold.
 
     Example:
@@ -47,7 +50,10 @@ def match_detections(target: dict[str, Any], prediction: dict[str, Any], iou: fl
     crowd = target["iscrowd"].bool() if "iscrowd" in target else torch.zeros(len(labels), dtype=torch.bool)
     theirs, theirs_labels = prediction["boxes"].float(), prediction["labels"]
     same = theirs_labels[:, None] == labels[None]
-    overlap = torch.where(same & ~crowd[None], box_iou(theirs, boxes), -1.0)
+    iou_of_all = box_iou(theirs, boxes)
+    if "oriented_boxes" in target and "oriented_boxes" in prediction:
+        iou_of_all = oriented_iou(prediction["oriented_boxes"].float(), target["oriented_boxes"].float())
+    overlap = torch.where(same & ~crowd[None], iou_of_all, -1.0)
     right = torch.zeros(len(theirs), dtype=torch.bool)
     found = torch.zeros(len(boxes), dtype=torch.bool)
     if len(boxes):

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from roikit.oriented import corners
+
 from .canvas import INK, QUIET, as_array, class_colour, new_figure, save_figure, write
 from .detection_panel import DASHES, Shown, draw_panel
 from .inputs import check_image
@@ -37,9 +39,9 @@ def draw_predictions(
         path: where to write; an existing file is replaced.
         images: ``Tensor[3, H, W]`` each, uint8 or floats in 0-1; sizes may differ.
         targets: torchvision's, one per image: ``boxes`` (xyxy, image pixels), ``labels`` (1..n), perhaps ``masks``
-            ``[N, H, W]`` and ``iscrowd``.
+            ``[N, H, W]``, ``oriented_boxes`` ``[N, 5]`` and ``iscrowd``.
         predictions: torchvision's, one per image: ``boxes``, ``labels``, ``scores``, perhaps ``masks``
-            ``[D, 1, H, W]`` (probabilities).
+            ``[D, 1, H, W]`` (probabilities) or ``oriented_boxes``.
         categories: names; label i is ``categories[i - 1]``.
         threshold: least score of a detection that is drawn.
         most: at most so many images, the first ones.
@@ -69,6 +71,7 @@ def draw_predictions(
             (match.found | crowd).tolist(),
             crowd.tolist(),
             target["masks"].numpy() > 0 if "masks" in target else None,
+            _corners(target),
         )
         scores = [
             f"{categories[label - 1]} {score:.2f}"
@@ -81,10 +84,15 @@ def draw_predictions(
             (match.right | match.ignored).tolist(),
             match.ignored.tolist(),
             kept["masks"].flatten(0, 1).numpy() >= 0.5 if "masks" in kept else None,
+            _corners(kept),
         )
         empty = f"nothing ≥ {threshold:g}; best score {every['scores'].max():.2f}" if len(keep) else "nothing found"
         pairs.append((as_array(image), truth, found, empty))
     return save_figure(_lay_out(pairs, categories, counts, threshold, iou), path)
+
+
+def _corners(boxes: dict[str, Tensor]) -> Any:
+    return corners(boxes["oriented_boxes"].float()).numpy() if "oriented_boxes" in boxes else None
 
 
 def _lay_out(pairs: list, categories: Sequence[str], counts: dict[str, int], threshold: float, iou: float) -> Any:

@@ -14,6 +14,7 @@ def make_parser() -> Parser:
     parser.add_argument("path", type=str, help='A data set (docs/data.md), or "shapes:LEVEL".')
     parser.add_argument("--split", type=str | None, default=None, help="Only this split; nothing takes all.")
     parser.add_argument("--masks", type=bool, default=False, help="Check instance masks too.")
+    parser.add_argument("--oriented", type=bool, default=False, help="Draw oriented boxes on the sheet.")
     parser.add_argument(
         "--coco", type=str | None, default=None, help="New folder for COCO files of the splits, with what was read."
     )
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     from roikit.train.datasets import show_progress
 
     splits = [options.split] if options.split else splits_of(options.path) or ["train"]
-    datasets = [open_dataset(options.path, split, options.masks, progress=show_progress) for split in splits]
+    kinds = {"masks": options.masks, "oriented": options.oriented, "progress": show_progress}
+    datasets = [open_dataset(options.path, split, **kinds) for split in splits]
     for dataset in datasets:
         print("\n  ".join(describe(dataset)))
     if folder is not None:

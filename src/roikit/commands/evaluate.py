@@ -27,6 +27,12 @@ def make_parser() -> Parser:
         "--voc", type=bool | None, default=None, help="PASCAL VOC's AP50 too; nothing: where the data is a VOC folder."
     )
     parser.add_argument(
+        "--oriented",
+        type=bool | None,
+        default=None,
+        help="AP of oriented boxes too, upright ones at an angle of 0; nothing: as in training.",
+    )
+    parser.add_argument(
         "--proposals", type=str | None, default=None, help="File of proposals; nothing takes the run's, of this split."
     )
     parser.add_argument("--workers", type=int, default=0, help="Loader processes.")
@@ -37,7 +43,7 @@ def make_parser() -> Parser:
         default=None,
         help="New folder for the detections, with the data set's ids of images and categories.",
     )
-    parser.add_argument("--format", type=str, default="coco", help="Of --predictions: coco, voc or yolo.")
+    parser.add_argument("--format", type=str, default="coco", help="Of --predictions: coco, voc, yolo or dota.")
     return parser
 
 
@@ -60,8 +66,10 @@ def main(arguments: Sequence[str]) -> int:
 
     path, split = options.data or config.data.path, options.split or config.data.eval_split
     accelerator = Accelerator(cpu=options.cpu)
+    trained = config.model.oriented or config.data.oriented
+    oriented = trained if options.oriented is None else options.oriented
     with accelerator.main_process_first():
-        dataset = open_dataset(path, split, config.model.masks, progress=show_progress)
+        dataset = open_dataset(path, split, config.model.masks, oriented=oriented, progress=show_progress)
     if config.data.classes is not None and set(categories) <= set(dataset.categories):
         dataset = only(dataset, categories)
     if dataset.categories != categories:
@@ -82,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
             workers=options.workers,
             tick=bar.update,
             voc=is_voc(path) if options.voc is None else options.voc,
+            oriented=oriented,
             found=partial(keep, dataset, predictions, options.format) if predictions else None,
         )
     if metrics is not None:

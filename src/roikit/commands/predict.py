@@ -32,7 +32,9 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--split", type=str | None, default=None, help="Of --data; nothing takes data.eval_split.")
     parser.add_argument("--out", type=str, required=True, help="Folder for pictures and results; new or empty.")
-    parser.add_argument("--format", type=str, default="coco", help="coco (predictions.json), voc or yolo (text files).")
+    parser.add_argument(
+        "--format", type=str, default="coco", help="coco (predictions.json), voc, yolo or dota (text files)."
+    )
     parser.add_argument(
         "--score", type=float, default=0.5, help="Least score of a box that is drawn (all are in the results)."
     )

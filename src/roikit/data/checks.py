@@ -38,6 +38,7 @@ class Box:
     iscrowd: int = 0
     segmentation: Any = None
     degenerate: bool = False  # the file's own numbers enclose nothing
+    oriented: tuple[float, float, float, float, float] | None = None  # cx, cy, w, h, θ
 
 
 @dataclass
@@ -210,8 +211,16 @@ def _record(
         area=np.where(np.isnan(area), sides.prod(1), area).astype(np.float32),
         iscrowd=np.array([box.iscrowd for box in kept], np.int64),
         segmentations=[box.segmentation for box in kept] if masks else [],
+        oriented=_oriented(kept),
         upright=upright,
     )
+
+
+def _oriented(boxes: Sequence[Box]) -> np.ndarray | None:
+    """[N, 5] where the files say oriented boxes."""
+    if not boxes or any(box.oriented is None for box in boxes):
+        return None
+    return np.array([box.oriented for box in boxes], np.float32)
 
 
 def _cache_file(paths: Sequence[Path]) -> Path:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from roikit.data.errors import DataError
 from roikit.data.images import read_image
 from roikit.data.masks import decode_mask
+from roikit.oriented import oriented_boxes
 
 Target = dict[str, Any]
 Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
@@ -35,6 +36,7 @@ class Record:
     iscrowd: np.ndarray  # int64 [N]
     segmentations: list[Any] = field(default_factory=list)  # N of them where masks are read, else none
     upright: bool = False  # turn the stored pixels as EXIF says
+    oriented: np.ndarray | None = None  # float32 [N, 5]: cx, cy, w, h, θ; None where they are not known, or not yet
 
 
 @dataclass
@@ -79,6 +81,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     - `labels`: int64 `[N]`, 1..n; `categories[label - 1]` is the name; 0 is the background
     - `image_id`: int; `area`: float32 `[N]`, square pixels; `iscrowd`: int64 `[N]`
     - `masks`: uint8 `[N, H, W]`, where `has_masks`
+    - `oriented_boxes`: float32 `[N, 5]` (cx, cy, w, h, θ), where `has_oriented`: as the files say, or the smallest
+      rectangles around the masks
     - `proposals`: float32 `[N, 4]` xyxy, where they come from a file (`with_proposals`)
 
     An image without boxes has N = 0. Targets keep the crowd boxes (evaluation ignores what falls on them);
@@ -87,7 +91,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     Attributes:
         categories: names; label i is `categories[i - 1]`.
         category_ids: the id of each category in its file (COCO), 1..n elsewhere.
-        has_masks: whether targets have `masks`.
+        has_masks, has_oriented: whether targets have `masks`, `oriented_boxes`.
         report: what was checked, dropped and changed.
         records: one `Record` per image: sizes and boxes without reading an image.
     """
@@ -99,13 +103,14 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         report: Report,
         *,
         has_masks: bool = False,
+        has_oriented: bool = False,
         category_ids: list[int] | None = None,
     ) -> None:
         self.records = records
         self.categories = categories
         self.category_ids = category_ids or list(range(1, len(categories) + 1))
         self.report = report
-        self.has_masks = has_masks
+        self.has_masks, self.has_oriented = has_masks, has_oriented
         self.proposals: dict[Any, np.ndarray] | None = None  # by image id, float32 [N, 4]: `with_proposals`
         self.transform: Transform | None = None
 
@@ -135,10 +140,11 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         if self.proposals is not None:
             target["proposals"] = torch.from_numpy(self.proposals[record.image_id].copy())
         if self.has_masks:
-            masks = np.zeros((len(record.boxes), record.height, record.width), np.uint8)
-            for mask, segmentation in zip(masks, record.segmentations, strict=True):
-                mask[:] = decode_mask(segmentation, record.height, record.width)
-            target["masks"] = torch.from_numpy(masks)
+            target["masks"] = _masks(record)
+        if self.has_oriented:
+            if record.oriented is None:  # kept: to find them takes longer than to read the image
+                record.oriented = oriented_boxes(_masks(record)).numpy()
+            target["oriented_boxes"] = torch.from_numpy(record.oriented.copy())
         return target
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
@@ -151,6 +157,13 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             )
         target = self.target(index)
         return (image, target) if self.transform is None else self.transform(image, target)
+
+
+def _masks(record: Record) -> Tensor:
+    masks = np.zeros((len(record.boxes), record.height, record.width), np.uint8)
+    for mask, segmentation in zip(masks, record.segmentations, strict=True):
+        mask[:] = decode_mask(segmentation, record.height, record.width)
+    return torch.from_numpy(masks)
 
 
 def union(parts: Sequence[DetectionDataset]) -> DetectionDataset:
@@ -180,9 +193,8 @@ def union(parts: Sequence[DetectionDataset]) -> DetectionDataset:
     if len({record.image_id for record in records}) < len(records):
         records = [replace(record, image_id=number) for number, record in enumerate(records, 1)]
         report.notes.append("the splits use the same image ids: images are numbered anew")
-    return DetectionDataset(
-        records, first.categories, report, has_masks=first.has_masks, category_ids=first.category_ids
-    )
+    settings: dict[str, Any] = {key: getattr(first, key) for key in ("has_masks", "has_oriented", "category_ids")}
+    return DetectionDataset(records, first.categories, report, **settings)
 
 
 def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDataset:
@@ -204,7 +216,10 @@ def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDatas
         kept = np.array([label in new for label in record.labels], bool)
         labels = np.array([new[label] for label in record.labels[kept]], np.int64)
         pieces = [piece for piece, own in zip(record.segmentations, kept, strict=False) if own]
-        per_box = {key: getattr(record, key)[kept] for key in ("boxes", "area", "iscrowd")}
+        per_box = {
+            key: value[kept] for key in ("boxes", "area", "iscrowd", "oriented")
+            if (value := getattr(record, key)) is not None
+        }  # fmt: skip
         records.append(replace(record, labels=labels, segmentations=pieces, **per_box))
     report = replace(
         dataset.report,
@@ -214,7 +229,8 @@ def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDatas
         notes=[*dataset.report.notes, f"only boxes of {', '.join(categories)} are taken"],
     )
     ids = [dataset.category_ids[dataset.categories.index(name)] for name in categories]
-    return DetectionDataset(records, list(categories), report, has_masks=dataset.has_masks, category_ids=ids)
+    has: dict[str, Any] = {"has_masks": dataset.has_masks, "has_oriented": dataset.has_oriented}
+    return DetectionDataset(records, list(categories), report, category_ids=ids, **has)
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

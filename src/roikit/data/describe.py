@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from roikit.data.dataset import DetectionDataset
 from roikit.data.errors import DataError
+from roikit.oriented import corners
 
 CLASS_COLOURS = (  # dark, so that white names on them can be read
     "#e6194b",
@@ -97,9 +98,14 @@ def _tile(dataset: DetectionDataset, index: int, side: int) -> Image.Image:
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     picture = picture.resize((max(round(picture.width * factor), 1), max(round(picture.height * factor), 1)))
     pen = ImageDraw.Draw(picture)
-    for (x1, y1, x2, y2), label in zip((target["boxes"] * factor).tolist(), target["labels"].tolist(), strict=True):
+    turned = corners(target["oriented_boxes"]) * factor if "oriented_boxes" in target else None
+    boxes = (target["boxes"] * factor).tolist()
+    for place, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, target["labels"].tolist(), strict=True)):
         colour, name = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)], dataset.categories[label - 1]
-        pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
+        if turned is None:
+            pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=2)
+        else:
+            pen.polygon([(x, y) for x, y in turned[place].tolist()], outline=colour, width=2)
         left, top, right, bottom = pen.textbbox((0, 0), name)
         # above the box where there is room, so that a small box is not hidden by its name
         x, y = x1, y1 - bottom - 2 if y1 > bottom + 2 else y1

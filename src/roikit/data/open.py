@@ -10,6 +10,7 @@ from roikit.data.checks import Progress
 from roikit.data.coco import read_coco
 from roikit.data.coco_folder import coco_file, coco_splits, undivided_file
 from roikit.data.dataset import DetectionDataset, union
+from roikit.data.dota import DotaFolder, dota_folder, read_dota
 from roikit.data.errors import DataError
 from roikit.data.voc import VocFolder, read_voc, voc_folder
 from roikit.data.yolo import YoloFolder, read_yolo, yolo_folder
@@ -20,6 +21,7 @@ def open_dataset(
     split: str,
     masks: bool = False,
     *,
+    oriented: bool = False,
     categories: Sequence[str] | None = None,
     unlabelled: bool = False,
     progress: Progress | None = None,
@@ -39,10 +41,12 @@ def open_dataset(
             - a VOC folder: `Annotations/`, `ImageSets/Main/{split}.txt`, `JPEGImages/`; a `VOCdevkit/` with several;
               XML files beside images, or in `annotations/` beside `images/`
             - a YOLO folder or YAML file (`train`, `val`, `names`), or `images/` and `labels/` with a `classes.txt`
+            - a DOTA folder: `images/` and `labelTxt/` in a folder for each split
 
             docs/data.md has the table. What comes without splits is split once, 80 to 20, which is said and kept.
         split: `"train"`, `"val"`, ... as the files are named; `"train+val"` is both as one.
-        masks: read instance masks too (COCO, YOLO's polygons and Shapes).
+        masks: read instance masks too (COCO, YOLO's polygons, DOTA's quadrilaterals and Shapes).
+        oriented: targets have oriented boxes: DOTA's, elsewhere the smallest rectangles around the masks.
         categories: the names to expect, in label order (VOC only; a COCO file lists its own).
         unlabelled: a COCO file need not have annotations: its images alone are wanted.
         progress: called with (text, done, total) while images are drawn or checked.
@@ -59,10 +63,14 @@ def open_dataset(
     >>> train = open_dataset("shapes:easy", "train")  # doctest: +SKIP
     >>> image, target = train[0]  # doctest: +SKIP
     """
+    options: dict[str, Any] = {"categories": categories, "unlabelled": unlabelled, "progress": progress}
     if "+" in split:
-        options: dict[str, Any] = {"categories": categories, "unlabelled": unlabelled, "progress": progress}
-        return union([open_dataset(path, part, masks, **options) for part in split.split("+")])
+        return union([open_dataset(path, part, masks, oriented=oriented, **options) for part in split.split("+")])
     name = str(path)
+    if oriented and dota_folder(Path(name).expanduser()) is None:
+        dataset = open_dataset(path, split, True, **options)
+        dataset.has_masks, dataset.has_oriented = masks, True
+        return dataset
     if name == "shapes" or name.startswith("shapes:"):
         return _open_shapes(name, split, masks, progress)
     path = Path(name.replace("{split}", split)).expanduser()
@@ -78,6 +86,9 @@ def open_dataset(
         return read_coco(path, split, masks=masks, unlabelled=unlabelled, progress=progress)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    dota = dota_folder(path)
+    if oriented and dota is not None and layout_of(path) == dota:
+        return read_dota(dota, split, masks=masks, oriented=True, progress=progress)
     return _open_folder(path, split, masks, categories, progress, unlabelled)
 
 
@@ -119,8 +130,13 @@ def _open_folder(
     layout = layout_of(folder)
     if isinstance(layout, VocFolder):
         if masks:
-            raise DataError(f"{folder}: VOC's files are read for their boxes only; masks need a COCO file")
+            raise DataError(
+                f"{folder}: VOC's files are read for their upright boxes only; masks, and oriented boxes around them, "
+                "need a COCO file"
+            )
         return read_voc(layout, split, categories=categories, progress=progress)
+    if isinstance(layout, DotaFolder):
+        return read_dota(layout, split, masks=masks, progress=progress)
     if isinstance(layout, YoloFolder):
         return read_yolo(layout, split, masks=masks, progress=progress)
     undivided = undivided_file(folder)
@@ -133,18 +149,20 @@ def _open_folder(
     return read_coco(file, split, masks=masks, unlabelled=unlabelled, progress=progress)
 
 
-def layout_of(folder: Path) -> VocFolder | YoloFolder | None:
+def layout_of(folder: Path) -> VocFolder | YoloFolder | DotaFolder | None:
     """What a folder holds; None is COCO's layout.
 
     Raises:
         DataError: nothing, with what there is in the folders below; or several things, with how to say which.
     """
     found: dict[str, tuple[Any, str]] = {}
-    yolo, voc = yolo_folder(folder), voc_folder(folder)
+    yolo, voc, dota = yolo_folder(folder), voc_folder(folder), dota_folder(folder)
     if yolo is not None:
         found["YOLO"] = (yolo, f"{yolo.source}")
     if voc is not None:
         found["VOC"] = (voc, "a folder with the XML files and images alone")
+    if dota is not None:
+        found["DOTA"] = (dota, "a folder with its images/ and labelTxt/ alone")
     if coco_splits(folder):
         found["COCO"] = (None, "the JSON file")
     if len(found) == 1:
@@ -156,7 +174,7 @@ def layout_of(folder: Path) -> VocFolder | YoloFolder | None:
         raise DataError(f"{folder}: the folder is empty")
     below = []
     for child in sorted(folder.iterdir()):
-        if child.is_dir() and (yolo_folder(child) or voc_folder(child) or coco_splits(child)):
+        if child.is_dir() and any(kind(child) for kind in (yolo_folder, voc_folder, dota_folder, coco_splits)):
             below.append(child.name)
     if below:
         raise DataError(f"{folder}: no data set, but there are some in it: {', '.join(below)}")
@@ -164,5 +182,5 @@ def layout_of(folder: Path) -> VocFolder | YoloFolder | None:
     raise DataError(
         f"{folder}: no data set that is known: neither COCO (annotations/instances_{{split}}.json, "
         "{split}/_annotations.coco.json, one .json file), nor VOC (Annotations/*.xml, or XML files beside images), nor "
-        f"YOLO (data.yaml, or labels/ with classes.txt); there is {seen}"
+        f"YOLO (data.yaml, or labels/ with classes.txt), nor DOTA (labelTxt/ beside images/); there is {seen}"
     )

@@ -1,4 +1,4 @@
-"""Detections in the formats that other programs read: COCO's results, PASCAL VOC's text files, YOLO's."""
+"""Detections in the formats that other programs read: COCO's results, PASCAL VOC's text files, YOLO's, DOTA's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-FORMATS = ("coco", "voc", "yolo")
+FORMATS = ("coco", "voc", "yolo", "dota")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Found:
         path: of the image.
         size: (width, height) in pixels.
         detections: `boxes` [N, 4] xyxy in image pixels, `labels` [N] (1 is the first category), `scores` [N], and
-            `masks`, run-length codes, where the detector predicts some.
+            `masks`, run-length codes, and `oriented_boxes` [N, 5] where the detector predicts some.
     """
 
     image_id: Any
@@ -74,6 +74,24 @@ def voc_lines(found: Found) -> list[tuple[int, str]]:
     ]
 
 
+def dota_lines(found: Found) -> list[tuple[int, str]]:
+    """Each detection's label and its line of DOTA's result files: the image's name, the score, and four corners."""
+    import torch
+
+    from roikit.oriented import corners
+
+    boxes = found.detections["boxes"]
+    x1, y1, x2, y2 = boxes.unbind(1)
+    points = torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], 1)
+    if "oriented_boxes" in found.detections:
+        points = corners(found.detections["oriented_boxes"]).flatten(1)
+    texts = [" ".join(f"{value:.1f}" for value in row) for row in points.tolist()]
+    return [
+        (label, f"{found.path.stem} {score:.5f} {text}")
+        for (_, label, score), text in zip(found.rows(), texts, strict=True)
+    ]
+
+
 def yolo_lines(found: Found, category_ids: Sequence[Any]) -> list[str]:
     """Lines of YOLO's label files with a score behind: class, centre, width and height in fractions of the sides."""
     width, height = found.size
@@ -89,7 +107,8 @@ class Results:
 
     Args:
         folder: exists. COCO's format makes predictions.json there (and until it is complete predictions.jsonl, a row a
-            line), VOC's a file det_CATEGORY.txt for each category, YOLO's a file labels/IMAGE.txt for each image.
+            line), VOC's a file det_CATEGORY.txt for each category, DOTA's Task1_CATEGORY.txt, and YOLO's a file
+            labels/IMAGE.txt for each image.
         form: of FORMATS.
         categories, category_ids: by label.
     """
@@ -103,15 +122,15 @@ class Results:
     @property
     def target(self) -> Path:
         """What the results are, to be named to the user."""
-        names = {"coco": "predictions.json", "voc": "det_*.txt", "yolo": "labels"}
+        names = {"coco": "predictions.json", "voc": "det_*.txt", "dota": "Task1_*.txt", "yolo": "labels"}
         return self.folder / names[self.form]
 
     def __enter__(self) -> Results:
         if self.form == "coco":
             self._lines.touch()
-        elif self.form == "voc":
+        elif self.form in ("voc", "dota"):
             for name in self.categories:
-                self._voc(name).touch()
+                self._of_category(name).touch()
         else:
             self.target.mkdir()
         return self
@@ -122,15 +141,15 @@ class Results:
         if self.form == "coco":
             rows = coco_rows(found, self.categories, self.category_ids)
             _append(self._lines, [json.dumps(row) for row in rows])
-        elif self.form == "voc":
-            lines = voc_lines(found)
+        elif self.form in ("voc", "dota"):
+            lines = voc_lines(found) if self.form == "voc" else dota_lines(found)
             for label, category in enumerate(self.categories, 1):
-                _append(self._voc(category), [line for own, line in lines if own == label])
+                _append(self._of_category(category), [line for own, line in lines if own == label])
         else:
             _append(self.target / f"{name}.txt", yolo_lines(found, self.category_ids))
 
-    def _voc(self, category: str) -> Path:
-        return self.folder / f"det_{category.replace('/', '_')}.txt"
+    def _of_category(self, category: str) -> Path:
+        return self.folder / f"{'det' if self.form == 'voc' else 'Task1'}_{category.replace('/', '_')}.txt"
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self.form != "coco" or kind is not None:

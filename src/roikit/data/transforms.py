@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from roikit.data.dataset import Target
 
-_PER_BOX = ("boxes", "labels", "masks", "area", "iscrowd")
+_PER_BOX = ("boxes", "labels", "masks", "area", "iscrowd", "oriented_boxes")
 
 
 class DetectionTransform:
@@ -50,6 +50,8 @@ class DetectionTransform:
         inputs: Target = {"boxes": boxes}
         if "masks" in target:
             inputs["masks"] = tv_tensors.Mask(target["masks"])
+        if "oriented_boxes" in target:
+            inputs["oriented_boxes"] = _turned(target["oriented_boxes"], size)
         if "proposals" in target:
             inputs["proposals"] = tv_tensors.BoundingBoxes(target["proposals"], format="XYXY", canvas_size=size)
         picture, outputs = tv_tensors.Image(image), inputs
@@ -59,6 +61,9 @@ class DetectionTransform:
         result = {**target, "boxes": after}
         if "masks" in outputs:
             result["masks"] = outputs["masks"].as_subclass(Tensor)
+        if "oriented_boxes" in outputs:
+            oriented = outputs["oriented_boxes"].as_subclass(Tensor)
+            result["oriented_boxes"] = torch.cat([oriented[:, :4], oriented[:, 4:].deg2rad()], 1)
         if "proposals" in outputs:
             proposals = v2.functional.clamp_bounding_boxes(outputs["proposals"]).as_subclass(Tensor)
             result["proposals"] = proposals[(_sides(proposals) >= self.least).all(1)]
@@ -130,6 +135,12 @@ class RandomScale(v2.Transform):
 
     def transform(self, inpt, params: dict[str, list[int]]):
         return v2.functional.resize(inpt, params["size"], antialias=True)
+
+
+def _turned(oriented: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+    """Oriented boxes (radians) as torchvision's, which turn the same way, in degrees; they are never cut."""
+    degrees = torch.cat([oriented[:, :4], oriented[:, 4:].rad2deg()], 1)
+    return tv_tensors.BoundingBoxes(degrees, format="CXCYWHR", canvas_size=size, clamping_mode=None)
 
 
 def _sides(boxes: Tensor) -> Tensor:

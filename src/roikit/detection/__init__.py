@@ -1,10 +1,10 @@
 """Two-stage detectors on torchvision's RPN and heads, with timm backbones and any region extractor."""
 
+from ..oriented import oriented_boxes
 from .extractor_losses import add_extractor_losses
 from .given_proposals import take_given_proposals
 from .mimicking import mimic
-from .models import cascade_rcnn, faster_rcnn, mask_rcnn, rfcn
-from .oriented import oriented_boxes
+from .models import cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn, rfcn
 from .state_dicts import WEIGHTS_PACKAGES, WeightsPackage
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "mask_rcnn",
     "mimic",
     "oriented_boxes",
+    "oriented_rcnn",
     "rfcn",
     "take_given_proposals",
 ]

@@ -19,6 +19,7 @@ from .cascade import CascadeHeads, OneBoxPredictor
 from .design import MASK_BINS, WEIGHTS, Design
 from .heads import FullBoxPredictor, FullMaskPredictor, FullRPNHead, SelectMaps, anchor_generator
 from .necks import NECKS, Neck
+from .oriented import OrientedBoxPredictor, OrientedHeads, OrientedTransform
 from .pooling import apart
 from .position_sensitive import PositionSensitiveNeck, SplitVotes, Vote
 from .pretrained import Unreachable, coco_state_dict, load_coco, warn_from_scratch
@@ -55,7 +56,8 @@ def build(design: Design) -> Any:
         model = _with_layers(design, neck, settings)
     if set(model.backbone.rpn_maps) != set(model.backbone.strides):
         model.rpn.register_forward_pre_hook(SelectMaps(model.backbone.rpn_maps))
-    model.register_forward_pre_hook(CheckTargets(design.num_classes, design.kind == "mask_rcnn"), with_kwargs=True)
+    more = {"mask_rcnn": ("masks",), "oriented_rcnn": ("oriented_boxes",)}.get(design.kind, ())
+    model.register_forward_pre_hook(CheckTargets(design.num_classes, more), with_kwargs=True)
     if coco is not None:
         load_coco(model, coco, design.num_classes)
     if detector is not None:
@@ -70,15 +72,16 @@ def build(design: Design) -> Any:
 
 
 def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
-    """A Faster, Mask or Cascade R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
+    """Any other R-CNN: fully connected layers, and convolutions for masks, on the pooled features."""
     with apart():
         pool = design.pooling.on(neck)
         further = [pooling.on(neck) for pooling in design.stage_poolings()[1:]] if design.kind == "cascade_rcnn" else []
         mask_pool = None if design.mask_pooling is None else design.mask_pooling.on(neck)
     height, width = pool.output_size
+    predictor = OrientedBoxPredictor if design.kind == "oriented_rcnn" else FullBoxPredictor
     settings |= {
         "box_head": TwoMLPHead(pool.out_channels(design.channels) * height * width, design.fc_dim),
-        "box_predictor": FullBoxPredictor(design.fc_dim, design.num_classes),
+        "box_predictor": predictor(design.fc_dim, design.num_classes),
     }
     if design.kind != "mask_rcnn":
         model = FasterRCNN(neck, **settings | design.settings)
@@ -91,6 +94,8 @@ def _with_layers(design: Design, neck: Neck, settings: dict[str, Any]) -> Any:
     model.roi_heads.box_roi_pool = pool
     if design.kind == "cascade_rcnn":
         model.roi_heads = _cascade(design, further, model.roi_heads)
+    elif design.kind == "oriented_rcnn":
+        model.roi_heads, model.transform = OrientedHeads(model.roi_heads), OrientedTransform.like(model.transform)
     return model
 
 

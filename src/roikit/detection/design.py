@@ -21,7 +21,7 @@ from .pretrained import COCO_DETECTORS
 WEIGHTS = (None, "imagenet", "coco")
 NORMS = ("auto", "batch", "frozen")
 MASK_BINS = 14  # on each side of what the mask head reads, unless its extractor says otherwise
-Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn", "cascade_rcnn"]
+Kind = Literal["faster_rcnn", "mask_rcnn", "rfcn", "cascade_rcnn", "oriented_rcnn"]
 _STAGES = ("iou_thresholds", "box_weights", "loss_weights")  # one of each for every stage of a cascade
 # Arguments that a detector does not have.
 _NOT_FOR = {
@@ -29,6 +29,7 @@ _NOT_FOR = {
     "mask_rcnn": ("class_specific_boxes", *_STAGES),
     "rfcn": ("mask_extractor", "mask_channels", "fc_dim", *_STAGES),
     "cascade_rcnn": ("mask_extractor", "mask_channels"),
+    "oriented_rcnn": ("mask_extractor", "mask_channels", "class_specific_boxes", *_STAGES),
 }
 # Settings of torchvision that a cascade has once for each stage, and what to say instead.
 _EACH_STAGE = {
@@ -51,7 +52,8 @@ _BUILT_HERE = {
 
 @dataclass(frozen=True)
 class Design:
-    """The arguments of `roikit.detection.faster_rcnn`, `mask_rcnn`, `rfcn` and `cascade_rcnn`, and what they mean.
+    """The arguments of `roikit.detection.faster_rcnn`, `mask_rcnn`, `rfcn`, `cascade_rcnn` and `oriented_rcnn`,
+    and what they mean.
 
     Raises:
         ValueError: an argument that is unknown or does not fit the others.
@@ -225,8 +227,9 @@ class Design:
                 raise TypeError(f"{name} differs from stage to stage in a cascade: use {own}")
 
     def _check_coco(self) -> None:
-        if self.kind in ("rfcn", "cascade_rcnn"):
-            what = "an R-FCN" if self.kind == "rfcn" else "a Cascade R-CNN"
+        without = {"rfcn": "an R-FCN", "cascade_rcnn": "a Cascade R-CNN", "oriented_rcnn": "an oriented detector"}
+        if self.kind in without:
+            what = without[self.kind]
             raise ValueError(f"weights='coco': there are none of {what}; weights='imagenet' fits any backbone")
         height, width = self.pooling.output_size
         needs = {

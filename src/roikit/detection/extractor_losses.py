@@ -11,8 +11,8 @@ from torchvision.models.detection import FasterRCNN
 
 from ..extractors import RegionExtractor, RoITransformer
 from ..multiscale import MultiScale
+from ..oriented import oriented_boxes
 from .cascade import CascadeHeads
-from .oriented import oriented_boxes
 
 
 def add_extractor_losses(model: FasterRCNN, *, offsets: float = 0.0, oriented: float = 0.0) -> None:

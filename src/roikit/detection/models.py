@@ -1,4 +1,4 @@
-"""Faster, Mask, Cascade R-CNN and R-FCN: torchvision's detectors with a timm backbone, a neck, a region extractor."""
+"""Faster, Mask, Cascade, Oriented R-CNN and R-FCN: torchvision's with a timm backbone, a neck, a region extractor."""
 
 from __future__ import annotations
 
@@ -246,3 +246,44 @@ def cascade_rcnn(
     own |= {"class_specific_boxes": class_specific_boxes}
     own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
     return build(Design.of("cascade_rcnn", own, options))
+
+
+def oriented_rcnn(
+    backbone: str = "resnet50",
+    neck: str = "fpn",
+    extractor: Extractors | None = None,
+    num_classes: int = 91,
+    **options: Any,
+) -> FasterRCNN:
+    """:func:`faster_rcnn` that finds oriented boxes (cx, cy, w, h, θ).
+
+    With ``extractor=roikit.RoITransformer`` each upright region is turned first, then read and refined in its own frame
+    (Ding et al., RoI Transformer, CVPR 2019); a loss teaches the turning. With any other extractor the oriented box
+    is predicted from the upright region (Faster R-CNN OBB: Xia et al., DOTA, CVPR 2018).
+
+    Args:
+        backbone, neck, extractor, num_classes: as in :func:`faster_rcnn`.
+        options: the other arguments of :func:`faster_rcnn`. ``box_nms_thresh`` is an IoU of oriented boxes.
+
+    Returns:
+        A ``torchvision.models.detection.FasterRCNN``. Targets also hold ``"oriented_boxes"`` (``[N, 5]``, image pixels
+        and radians, counter-clockwise as one sees the image), detections too, whose ``"boxes"`` are the upright ones
+        around them. Losses are those of :func:`faster_rcnn` and, of a ``RoITransformer``, ``loss_rotated``.
+
+    Raises:
+        ValueError: as :func:`faster_rcnn`, and targets without oriented boxes.
+        TypeError: an unknown setting.
+
+    Example:
+        >>> import torch, roikit
+        >>> small = {"num_classes": 6, "channels": 64, "fc_dim": 128, "min_size": 128, "max_size": 128}
+        >>> model = oriented_rcnn("resnet10t", extractor=roikit.RoITransformer, **small)
+        >>> target = {"boxes": torch.tensor([[20.0, 30.0, 90.0, 110.0]]), "labels": torch.tensor([3])}
+        >>> target["oriented_boxes"] = torch.tensor([[55.0, 70.0, 90.0, 20.0, 0.8]])
+        >>> list(model([torch.rand(3, 128, 128)], [target]))[:3]
+        ['loss_classifier', 'loss_box_reg', 'loss_rotated']
+        >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
+        ['boxes', 'labels', 'oriented_boxes', 'scores']
+    """
+    own: dict[str, Any] = {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
+    return build(Design.of("oriented_rcnn", own, options))

@@ -1,55 +1,215 @@
-"""Oriented boxes of objects that have masks."""
+"""Oriented R-CNN heads: classes and oriented boxes from what an extractor reads, turned with the object or not."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import clip_boxes_to_image
 
-_STEPS = 180  # directions that are tried, over a right angle: half a degree
+from ..extractors import RoITransformer
+from ..extractors.roi_transformer import LONGEST
+from ..oriented import oriented_nms, upright
+from .heads import FullBoxPredictor
 
 
-def oriented_boxes(masks: Tensor) -> Tensor:
-    """The smallest rectangle around each mask.
+class OrientedBoxPredictor(FullBoxPredictor):
+    """Scores ``Tensor[R, num_classes]``, and five box deltas for each class, ``Tensor[R, 5 * num_classes]``."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes)
+        self.bbox_pred = nn.Linear(in_channels, 5 * num_classes)
+
+
+class OrientedBoxCoder:
+    """Oriented boxes as deltas of others, in the others' own frames (Ding et al., CVPR 2019, Eq. 1).
+
+    Seen from a reference (cx, cy, w, h, θ) whose sides lie along the axes u and v, a box at (cx', cy') with the sides
+    w' and h' and the angle θ' has the deltas
+
+        (u' - u) / w,   (v' - v) / h,   log(w' / w),   log(h' / h),   (θ' - θ) / 2π
+
+    each times its weight. A rectangle has four names, a quarter turn apart with its sides exchanged: the one whose
+    angle is nearest to the reference's is meant. At θ = θ' = 0 the first four are Faster R-CNN's.
 
     Args:
-        masks: ``Tensor[N, H, W]``; not 0 on the object.
-
-    Returns:
-        float32 ``Tensor[N, 5]`` with rows (cx, cy, w, h, θ): pixels, and radians counter-clockwise as one sees the
-        image. Of the four ways to name one rectangle it is the one with -45° ≤ θ < 45°, to half a degree; of equal
-        areas the one nearest to upright. An empty mask has a row of zeros.
-
-    Example:
-        >>> import torch
-        >>> mask = torch.zeros(1, 20, 30)
-        >>> mask[0, 4:10, 5:25] = 1
-        >>> oriented_boxes(mask).tolist()
-        [[15.0, 7.0, 20.0, 6.0, 0.0]]
+        weights: of the five.
     """
-    found = [_smallest(mask != 0) for mask in masks]
-    return torch.stack(found) if found else masks.new_zeros(0, 5, dtype=torch.float32)
+
+    def __init__(self, weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0, 10.0)) -> None:
+        self.weights = tuple(weights)
+
+    def encode(self, oriented: Tensor, reference: Tensor) -> Tensor:
+        """The deltas ``[R, 5]`` that make references ``[R, 5]`` into boxes ``[R, 5]``."""
+        turn = oriented[:, 4] - reference[:, 4]
+        quarters = (turn / (math.pi / 2)).round()
+        odd = quarters.long() % 2 == 1
+        width = torch.where(odd, oriented[:, 3], oriented[:, 2])
+        height = torch.where(odd, oriented[:, 2], oriented[:, 3])
+        x, y = oriented[:, 0] - reference[:, 0], oriented[:, 1] - reference[:, 1]
+        cos, sin = reference[:, 4].cos(), reference[:, 4].sin()
+        w, h = reference[:, 2], reference[:, 3]
+        deltas = [
+            (x * cos - y * sin) / w,
+            (x * sin + y * cos) / h,
+            (width / w).log(),
+            (height / h).log(),
+            (turn - quarters * (math.pi / 2)) / (2 * math.pi),
+        ]
+        return torch.stack(deltas, 1) * oriented.new_tensor(self.weights)
+
+    def decode(self, deltas: Tensor, reference: Tensor) -> Tensor:
+        """The boxes ``[R, C, 5]`` of deltas ``[R, C, 5]`` and references ``[R, 5]``; no side grows by more than in
+        Faster R-CNN's coder."""
+        du, dv, dw, dh, turn = (deltas / deltas.new_tensor(self.weights)).unbind(2)
+        cx, cy, w, h, angle = (part[:, None] for part in reference.to(deltas.dtype).unbind(1))
+        u, v, cos, sin = du * w, dv * h, angle.cos(), angle.sin()
+        sides = [side * delta.clamp(max=LONGEST).exp() for side, delta in ((w, dw), (h, dh))]
+        return torch.stack([cx + u * cos + v * sin, cy + v * cos - u * sin, *sides, angle + turn * 2 * math.pi], 2)
 
 
-def _smallest(mask: Tensor) -> Tensor:
-    rows = mask.any(1).nonzero()[:, 0]
-    if not len(rows):
-        return torch.zeros(5, device=mask.device)
-    columns = torch.arange(mask.shape[1], device=mask.device)
-    inside = mask[rows]
-    first = torch.where(inside, columns, mask.shape[1]).amin(1).double()
-    last = torch.where(inside, columns, -1).amax(1).double() + 1
-    # The corners of each row's outermost pixels: the rectangle around them is that around all pixels.
-    y = rows.double()
-    x, y = torch.cat([first, first, last, last]), torch.cat([y, y + 1, y, y + 1])
-    steps = torch.arange(_STEPS, device=mask.device, dtype=torch.float64) - _STEPS // 2
-    angle = steps[steps.abs().argsort(stable=True)] * (math.pi / 2 / _STEPS)
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    along, across = x * cos - y * sin, x * sin + y * cos  # in the frame of the rectangle
-    left, right, top, bottom = along.amin(1), along.amax(1), across.amin(1), across.amax(1)
-    best = int(((right - left) * (bottom - top)).argmin())
-    u, v = (left + right)[best] / 2, (top + bottom)[best] / 2
-    cos, sin = angle.cos()[best], angle.sin()[best]
-    sides = (right - left)[best], (bottom - top)[best]
-    return torch.stack([u * cos + v * sin, v * cos - u * sin, *sides, angle[best]]).float()
+class OrientedHeads(RoIHeads):
+    """Heads that find oriented boxes; they stand where torchvision's RoI heads stand.
+
+    An upright region is read by the extractor, and its class and, as deltas, its oriented box are predicted. With
+    ``roikit.RoITransformer`` the region is first turned (Ding et al., CVPR 2019): its features are those of the rotated
+    box that the extractor predicts, deltas are in that box's frame, and a loss of its own teaches it. With any other
+    extractor deltas are relative to the upright region (the Faster R-CNN OBB of Xia et al., DOTA, CVPR 2018).
+
+    Regions are matched to objects by their upright boxes.
+
+    Args:
+        plain: the heads whose pooling, layers and settings are taken over; its predictor gives five deltas a class.
+        rotated: how much the loss of the rotated boxes counts.
+    """
+
+    def __init__(self, plain: RoIHeads, rotated: float = 1.0) -> None:
+        box_coder: Any = plain.box_coder
+        super().__init__(
+            plain.box_roi_pool,
+            plain.box_head,
+            plain.box_predictor,
+            plain.proposal_matcher.high_threshold,
+            plain.proposal_matcher.low_threshold,
+            plain.fg_bg_sampler.batch_size_per_image,
+            plain.fg_bg_sampler.positive_fraction,
+            box_coder.weights,
+            plain.score_thresh,
+            plain.nms_thresh,
+            plain.detections_per_img,
+        )
+        self.rotated = rotated
+        self.oriented_coder = OrientedBoxCoder((*box_coder.weights, 10.0))
+
+    def read(
+        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Region features ``[R, C, h, w]``, the oriented boxes ``[R, 5]`` that deltas are relative to, and the weights
+        of an extractor that turns regions."""
+        pool: Any = self.box_roi_pool
+        extractor = getattr(pool, "extractor", None)
+        if isinstance(extractor, RoITransformer) and pool.aggregate == "assign":
+            weights: Any = pool.weights(features, boxes, image_shapes)
+            pooled = extractor.after(weights.pool([features[name] for name in pool.featmap_names]), weights)
+            return pooled, weights.rotated.detach(), weights
+        every = torch.cat(boxes)
+        x1, y1, x2, y2 = every.unbind(1)
+        reference = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, torch.zeros_like(x1)], 1)
+        return pool(features, boxes, image_shapes), reference, None
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: Any = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Detections in evaluation, with ``oriented_boxes`` ``[N, 5]`` and ``boxes``, the upright ones around them; in
+        training ``loss_classifier``, ``loss_box_reg`` and, of an extractor that turns regions, ``loss_rotated``."""
+        labels = truth = None
+        if self.training:
+            proposals, matched, own, _ = self.select_training_samples(proposals, targets)
+            labels, truth = torch.cat(own), torch.cat([_chosen(t, m) for t, m in zip(targets, matched, strict=True)])
+        pooled, reference, weights = self.read(features, proposals, image_shapes)
+        scores, deltas = self.box_predictor(self.box_head(pooled))
+        deltas = deltas.unflatten(1, (-1, 5))
+        if labels is None or truth is None:
+            counts = [len(own) for own in proposals]
+            return self.detections(scores, self.oriented_coder.decode(deltas, reference), counts, image_shapes), {}
+        positive = labels > 0
+        wanted = self.oriented_coder.encode(truth[positive], reference[positive].to(truth.dtype))
+        found = deltas[positive, labels[positive]]
+        losses = {
+            "loss_classifier": F.cross_entropy(scores, labels),
+            "loss_box_reg": F.smooth_l1_loss(found, wanted, beta=1 / 9, reduction="sum") / labels.numel(),
+        }
+        if weights is not None:
+            extractor: Any = self.box_roi_pool.extractor
+            losses["loss_rotated"] = self.rotated * extractor.loss(weights, truth, positive)
+        return [], losses
+
+    def detections(
+        self, scores: Tensor, boxes: Tensor, counts: Sequence[int], image_shapes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Of scores ``[R, C]`` and oriented boxes ``[R, C, 5]`` those that are kept, image by image, best first."""
+        results = []
+        for own, probabilities, shape in zip(boxes.split(counts), scores.softmax(1).split(counts), image_shapes):  # noqa: B905  (an image's regions, an image's shape: one each)
+            region, label = (probabilities[:, 1:] > self.score_thresh).nonzero(as_tuple=True)
+            oriented, score, label = own[region, label + 1], probabilities[region, label + 1], label + 1
+            large = ((oriented[:, 2:4] >= 1e-2) & oriented[:, 2:4].isfinite()).all(1)
+            oriented, score, label = oriented[large], score[large], label[large]
+            kept = oriented_nms(oriented, score, label, self.nms_thresh)[: self.detections_per_img]
+            results.append(
+                {
+                    "boxes": clip_boxes_to_image(upright(oriented[kept]), shape),
+                    "oriented_boxes": oriented[kept],
+                    "labels": label[kept],
+                    "scores": score[kept],
+                }
+            )
+        return results
+
+
+def _chosen(target: dict[str, Tensor], matched: Tensor) -> Tensor:
+    """The oriented box of the object of each sample (of no meaning where there is none)."""
+    own = target["oriented_boxes"]
+    return own[matched] if len(own) else own.new_zeros(len(matched), 5)
+
+
+class OrientedTransform(GeneralizedRCNNTransform):
+    """torchvision's resizing of images and boxes, of the oriented ones too."""
+
+    @classmethod
+    def like(cls, plain: GeneralizedRCNNTransform) -> OrientedTransform:
+        """One with another's settings."""
+        names = ("min_size", "max_size", "image_mean", "image_std", "size_divisible", "fixed_size")
+        return cls(**{name: getattr(plain, name) for name in names})
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        resized, target = super().resize(image, target)
+        if target is not None and "oriented_boxes" in target:
+            target["oriented_boxes"] = scaled(target["oriented_boxes"], image.shape[-2:], resized.shape[-2:])
+        return resized, target
+
+    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+        result = super().postprocess(result, image_shapes, original_image_sizes)
+        if not self.training:
+            for one, before, after in zip(result, image_shapes, original_image_sizes, strict=True):
+                one["oriented_boxes"] = scaled(one["oriented_boxes"], before, after)
+        return result
+
+
+def scaled(oriented: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """Oriented boxes of an image of (height, width) ``before`` in the image of size ``after``. The two factors
+    differ by how sizes are rounded; the width then goes along, and the height stays at a right angle to it."""
+    down, across = (float(a) / float(b) for a, b in zip(after, before, strict=True))
+    cx, cy, w, h, angle = oriented.unbind(1)
+    cos, sin = angle.cos(), angle.sin()
+    width, height = w * torch.hypot(across * cos, down * sin), h * torch.hypot(across * sin, down * cos)
+    return torch.stack([cx * across, cy * down, width, height, torch.atan2(down * sin, across * cos)], 1)

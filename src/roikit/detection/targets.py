@@ -17,11 +17,16 @@ def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
 
 
 class CheckTargets:
-    """A forward pre-hook for a detector in training: raises a ``ValueError`` that names the image and what is wrong."""
+    """A forward pre-hook for a detector in training: raises a ``ValueError`` that names the image and what is wrong.
 
-    def __init__(self, num_classes: int, masks: bool) -> None:
+    Args:
+        num_classes: with the background.
+        more: what a target needs beside boxes and labels, of "masks" and "oriented_boxes".
+    """
+
+    def __init__(self, num_classes: int, more: Sequence[str] = ()) -> None:
         self.num_classes = num_classes
-        self.keys = ("boxes", "labels", "masks") if masks else ("boxes", "labels")
+        self.keys = ("boxes", "labels", *more)
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not model.training:
@@ -51,3 +56,13 @@ class CheckTargets:
         if "masks" in self.keys and target["masks"].shape != (len(boxes), *image_size):
             expected = [len(boxes), *image_size]
             raise ValueError(f"{name}: masks must have shape {expected}, not {list(target['masks'].shape)}")
+        if "oriented_boxes" in self.keys:
+            oriented = target["oriented_boxes"]
+            if oriented.shape != (len(boxes), 5):
+                raise ValueError(
+                    f"{name}: oriented_boxes must have shape {[len(boxes), 5]}, rows (cx, cy, w, h, θ), not "
+                    f"{list(oriented.shape)}"
+                )
+            if not bool((oriented[:, 2:4] > 0).all()):
+                empty = int((oriented[:, 2:4] <= 0).any(1).nonzero()[0])
+                raise ValueError(f"{name}: oriented box {empty} has no area ({oriented[empty].tolist()}): leave it out")

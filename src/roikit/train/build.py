@@ -69,6 +69,9 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
             build = detection.cascade_rcnn
             if model.masks:
                 raise RunError("model.cascade: this detector predicts boxes only; leave model.masks out")
+    if model.oriented:
+        _check_oriented(config, position_sensitive)
+        build = detection.oriented_rcnn
     if model.masks:
         arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
     elif config.mask_extractor is not None:
@@ -95,6 +98,21 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     if config.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return detector
+
+
+def _check_oriented(config: TrainConfig, position_sensitive: bool) -> None:
+    model = config.model
+    rules = (
+        (position_sensitive, "extractor: it is position-sensitive, and an R-FCN has upright boxes"),
+        (model.cascade, "model.cascade: its boxes are upright"),
+        (model.masks, "model.masks: this detector predicts oriented boxes only"),
+        (config.optim.oriented_loss > 0, "optim.oriented_loss: a RoITransformer has that loss there already"),
+        (config.mimic.regions != "none", "mimic.regions: mimicking is of upright regions"),
+    )
+    for wrong, why in rules:
+        if wrong:
+            key, _, reason = why.partition(": ")
+            raise RunError(f"{key}: does not go with model.oriented ({reason}); leave one of them out")
 
 
 def add_losses(detector: Any, config: TrainConfig) -> None:

@@ -37,6 +37,9 @@ class DataConfig:
     """A file of proposals in COCO's result format (`roikit proposals` makes one) instead of an RPN; {split} in its name
     is replaced."""
 
+    oriented: bool = False
+    """Measure AP of oriented boxes too, of a detector of upright ones (model.oriented always does)."""
+
     batch: int = 8
     """Images per step over all processes."""
 
@@ -89,6 +92,10 @@ class ModelConfig:
 
     cascade: bool = False
     """Three box heads one after another (Cascade R-CNN)."""
+
+    oriented: bool = False
+    """Find oriented boxes; the data must have them (DOTA) or masks. With extractor RoITransformer regions are turned
+    before they are read."""
 
     fc_dim: int = 256
     """Width of the two fully connected layers of a box head (R-FCN has none)."""

@@ -38,11 +38,13 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
     from roikit.data.transforms import train_transform
 
     data = config.data
-    masks = config.model.masks or config.optim.oriented_loss > 0
+    masks, oriented = config.model.masks or config.optim.oriented_loss > 0, config.model.oriented
+    measured = oriented or data.oriented
     main = accelerator.is_main_process
     with accelerator.main_process_first():
-        train_set = open_dataset(data.path, data.train_split, masks, progress=show_progress if main else None)
-        eval_set = open_dataset(data.path, data.eval_split, masks, progress=show_progress if main else None)
+        shown = show_progress if main else None
+        train_set = open_dataset(data.path, data.train_split, masks, oriented=oriented, progress=shown)
+        eval_set = open_dataset(data.path, data.eval_split, masks, oriented=measured, progress=shown)
     if data.classes is not None:
         train_set, eval_set = only(train_set, data.classes), only(eval_set, data.classes)
     if data.proposals is not None:

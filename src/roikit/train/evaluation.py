@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .metrics import coco_metrics, encode_masks
+from .oriented_metrics import oriented_metrics
 from .resampled import resampled_ap
 from .stream import collate, to_device
 from .voc_metrics import voc_metrics
@@ -60,7 +61,7 @@ def detect(
 
     Returns:
         On the main process one dict per image: `boxes` [N, 4] (pixels of the data set's image), `labels`, `scores` on
-        the CPU, `masks` as run-length codes where the model predicts masks. None on the others.
+        the CPU, `masks` as run-length codes and `oriented_boxes` where the model predicts some. None on the others.
     """
     from accelerate.utils import gather_object
 
@@ -84,6 +85,8 @@ def detect(
             for index, output in zip(indices, outputs, strict=True):
                 record: dict[str, Any] = {k: output[k].float().cpu() for k in ("boxes", "scores")}
                 record["labels"] = output["labels"].cpu()
+                if "oriented_boxes" in output:
+                    record["oriented_boxes"] = output["oriented_boxes"].float().cpu()
                 if "masks" in output:
                     record["masks"] = encode_masks(output["masks"][:, 0] >= 0.5)
                 found.append((index, record))
@@ -106,6 +109,7 @@ def evaluate(
     workers: int = 0,
     tick: Callable[[int], None] | None = None,
     voc: bool = False,
+    oriented: bool = False,
     resample: int = 0,
     found: Callable[[Sequence[dict[str, Any]]], None] | None = None,
 ) -> dict[str, Any] | None:
@@ -113,6 +117,7 @@ def evaluate(
 
     Args:
         voc: with VOC's numbers (`voc_metrics`) among those of the boxes.
+        oriented: with those of oriented boxes (`oriented_metrics`) too; the targets have some.
         found: called with the detections, on the main process.
         resample: with `resampled_AP` among them, the AP of so many draws of the images (`resampled_ap`).
 
@@ -126,8 +131,8 @@ def evaluate(
         found(predictions)
     targets = [_target(dataset, index) for index in range(len(dataset))]
     metrics = coco_metrics(predictions, targets, dataset.categories)
-    if voc:
-        numbers, boxes = voc_metrics(predictions, targets, dataset.categories), metrics["bbox"]
+    for measure in [voc_metrics] * voc + [oriented_metrics] * oriented:
+        numbers, boxes = measure(predictions, targets, dataset.categories), metrics["bbox"]
         for name, row in numbers.pop("per_class").items():
             boxes["per_class"][name] |= row
         boxes |= numbers

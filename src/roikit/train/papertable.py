@@ -15,9 +15,10 @@ from typing import Any
 
 from .bases import read_config
 from .errors import RunError
+from .table import MORE_COLUMNS
 
 _BOXES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
-METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES), "voc_ap50_07", "voc_ap50")
+METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES), *MORE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PaperTable:
     Attributes:
         folder: where it lies.
         title: the paper and the table.
-        columns: of METRICS: of boxes, of masks (mask_AP), or VOC's AP50 with 11 points or all.
+        columns: of METRICS: of boxes, of masks (mask_AP), or of another protocol (MORE_COLUMNS).
         rows: in the paper's order.
         about: what is special about it, for the reader; may be empty.
     """

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
-VOC_COLUMNS = {"voc_ap50_07": "VOC07", "voc_ap50": "VOC"}  # where they were measured: AP50 by VOC's protocols
+MORE_COLUMNS = {  # where they were measured: by other protocols
+    "voc_ap50_07": "VOC07",
+    "voc_ap50": "VOC",
+    "oriented_ap": "oAP",
+    "oriented_ap50": "oAP50",
+    "oriented_ap50_07": "oAP07",
+}
+_NOTES = {
+    "voc": "VOC07, VOC: AP50 with 11 points, with all",
+    "oriented": "oAP, oAP50, oAP07: of oriented boxes, the mean over the IoUs, at 0.5, at 0.5 with 11 points",
+}
 
 
 def cell(value: float | None) -> str:
@@ -23,17 +33,18 @@ def print_metrics(metrics: dict[str, Any], *, title: str = "") -> None:
     names = {"bbox": "boxes", "segm": "masks"}
     for kind in (k for k in names if k in metrics):
         numbers = metrics[kind]
-        voc = [name for name in VOC_COLUMNS if name in numbers]
-        also = " (VOC07, VOC: AP50 with 11 points, with all)" if voc else ""
+        more = [name for name in MORE_COLUMNS if name in numbers]
+        notes = [text for kind_of, text in _NOTES.items() if any(name.startswith(kind_of) for name in more)]
+        also = f" ({'; '.join(notes)})" if notes else ""
         console.print(f"{title}{names[kind]}, COCO metrics in %{also}", markup=False, highlight=False, soft_wrap=True)
         table = Table()
         table.add_column("class", no_wrap=True)
-        for column in (*COLUMNS, *(VOC_COLUMNS[name] for name in voc)):
+        for column in (*COLUMNS, *(MORE_COLUMNS[name] for name in more)):
             table.add_column(column, justify="right", no_wrap=True)
         for name, row in numbers["per_class"].items():
-            table.add_row(name, *(cell(row[column]) for column in (*COLUMNS, *voc)))
+            table.add_row(name, *(cell(row[column]) for column in (*COLUMNS, *more)))
         table.add_section()
-        table.add_row("all", *(cell(numbers[column]) for column in (*COLUMNS, *voc)), style="bold")
+        table.add_row("all", *(cell(numbers[column]) for column in (*COLUMNS, *more)), style="bold")
         console.print(table)
 
 

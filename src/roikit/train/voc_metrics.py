@@ -7,7 +7,7 @@ Of several on one object the most certain is right, the others are false. Diffic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,45 +70,79 @@ def voc_metrics(
         raise ValueError(f"{len(predictions)} predictions for {len(targets)} images")
     per_class: dict[str, dict[str, float | None]] = {}
     for label, name in enumerate(categories, start=1):
-        scores, right, counted, objects = [], [], [], 0
-        for prediction, target in zip(predictions, targets, strict=True):
-            mine = target["labels"].cpu() == label
-            truth = target["boxes"].cpu()[mine]
-            difficult = target["iscrowd"].cpu()[mine].bool() if "iscrowd" in target else torch.zeros(len(truth)).bool()
-            objects += int((~difficult).sum())
-            own = prediction["labels"].cpu() == label
-            score = prediction["scores"].cpu()[own].float()
-            order = score.argsort(descending=True, stable=True)
-            ok, counts = _assign(prediction["boxes"].cpu()[own][order].double(), truth.double(), difficult)
-            scores.append(score[order])
-            right.append(ok)
-            counted.append(counts)
-        per_class[name] = _numbers(scores, right, counted, objects)
+        (right,), objects = ranked(predictions, targets, label)
+        per_class[name] = {
+            number: average_precision(right, objects, eleven_points=eleven) if objects else None
+            for number, eleven in NUMBERS.items()
+        }
+    return {**mean_over(per_class, tuple(NUMBERS)), "per_class": per_class}
+
+
+def mean_over(per_class: Mapping[str, Mapping[str, float | None]], numbers: Sequence[str]) -> dict[str, float | None]:
+    """The mean of each number over the classes that have it; None where none has."""
     means: dict[str, float | None] = {}
-    for number in NUMBERS:
+    for number in numbers:
         values = [value for row in per_class.values() if (value := row[number]) is not None]
         means[number] = sum(values) / len(values) if values else None
-    return {**means, "per_class": per_class}
+    return means
 
 
-def _numbers(scores: list[Tensor], right: list[Tensor], counted: list[Tensor], objects: int) -> dict[str, float | None]:
-    """Both numbers of a class from its detections in every image."""
-    if not objects:
-        return dict.fromkeys(NUMBERS)
-    counts = torch.cat(counted)
-    order = torch.cat(scores)[counts].argsort(descending=True, stable=True)
-    ranked = torch.cat(right)[counts][order]
-    return {name: average_precision(ranked, objects, eleven_points=eleven) for name, eleven in NUMBERS.items()}
+def ranked(
+    predictions: Sequence[dict[str, Any]],
+    targets: Sequence[dict[str, Any]],
+    label: int,
+    thresholds: Sequence[float] = (0.5,),
+    key: str = "boxes",
+    overlap: Callable[[Tensor, Tensor], Tensor] = box_iou,
+) -> tuple[list[Tensor], int]:
+    """The detections of a class in all images, the most certain first and those on difficult objects left out, and the
+    number of objects to find.
+
+    Args:
+        predictions, targets: as of :func:`voc_metrics`.
+        label: of the class.
+        thresholds: of the IoU.
+        key: of the boxes, ``[N, 4]`` or others that ``overlap`` takes.
+        overlap: of two lists of boxes, ``[N, M]``.
+
+    Returns:
+        For each threshold a bool ``Tensor[N]``, whether a detection is right; the number of objects.
+    """
+    scores, objects = [], 0
+    right: list[list[Tensor]] = [[] for _ in thresholds]
+    counted: list[list[Tensor]] = [[] for _ in thresholds]
+    for prediction, target in zip(predictions, targets, strict=True):
+        mine = target["labels"].cpu() == label
+        truth = target[key].cpu()[mine]
+        difficult = target["iscrowd"].cpu()[mine].bool() if "iscrowd" in target else torch.zeros(len(truth)).bool()
+        objects += int((~difficult).sum())
+        own = prediction["labels"].cpu() == label
+        score = prediction["scores"].cpu()[own].float()
+        order = score.argsort(descending=True, stable=True)
+        overlaps = overlap(prediction[key].cpu()[own][order].double(), truth.double())
+        scores.append(score[order])
+        for place, threshold in enumerate(thresholds):
+            ok, counts = _assign(overlaps, difficult, threshold)
+            right[place].append(ok)
+            counted[place].append(counts)
+    found = []
+    every = torch.cat(scores) if scores else torch.zeros(0)
+    for hits, counting in zip(right, counted, strict=True):
+        which = torch.cat(counting) if counting else torch.zeros(0, dtype=torch.bool)
+        order = every[which].argsort(descending=True, stable=True)
+        found.append(torch.cat(hits)[which][order] if hits else which)
+    return found, objects
 
 
-def _assign(boxes: Tensor, truth: Tensor, difficult: Tensor) -> tuple[Tensor, Tensor]:
-    """For detections of a class in an image, the most certain first: which are right, and which count at all."""
-    right, counts = torch.zeros(len(boxes), dtype=torch.bool), torch.ones(len(boxes), dtype=torch.bool)
-    if not len(boxes) or not len(truth):
+def _assign(overlaps: Tensor, difficult: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """For detections of a class in an image, the most certain first, by their overlaps ``[D, N]`` with its objects:
+    which are right, and which count at all."""
+    right, counts = torch.zeros(len(overlaps), dtype=torch.bool), torch.ones(len(overlaps), dtype=torch.bool)
+    if not overlaps.numel():
         return right, counts
-    overlap, which = box_iou(boxes, truth).max(1)
+    overlap, which = overlaps.max(1)
     taken: set[int] = set()
-    for at in (overlap >= 0.5).nonzero()[:, 0].tolist():
+    for at in (overlap >= threshold).nonzero()[:, 0].tolist():
         one = int(which[at])
         if difficult[one]:
             counts[at] = False

@@ -1,9 +1,11 @@
-"""Overlaps and non-maximum suppression of rotated boxes (cx, cy, w, h, θ clockwise), by clipping polygons."""
+"""Overlaps and non-maximum suppression of rotated boxes (cx, cy, w, h, θ clockwise), as in mmcv's extension."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from ...oriented import corners, shared_area
 
 
 def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, *, mode_flag: int, aligned: bool) -> None:
@@ -32,47 +34,11 @@ def nms_rotated(
     return torch.tensor(kept, dtype=torch.long, device=dets.device)
 
 
-def _corners(boxes: Tensor) -> Tensor:
-    """`[N, 4, 2]` (x, y), in order around each box, in float64."""
-    cx, cy, w, h, angle = boxes.double().unbind(1)
-    cos, sin = angle.cos(), angle.sin()
-    signs = boxes.new_tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]).double()
-    u, v = signs[:, 0] * w[:, None], signs[:, 1] * h[:, None]
-    return torch.stack([cx[:, None] + u * cos[:, None] - v * sin[:, None],
-                        cy[:, None] + u * sin[:, None] + v * cos[:, None]], 2)  # fmt: skip
-
-
 def _overlap(box: Tensor, others: Tensor, mode: int) -> Tensor:
     """Of one box with each of others `[N, 5]`."""
-    areas = others[:, 2].double() * others[:, 3].double()
-    own = float(box[2]) * float(box[3])
-    clip = _corners(box[None])[0].tolist()
-    centre, reach = box[:2].double(), float(box[2:4].double().norm()) / 2
-    near = (others[:, :2].double() - centre).norm(dim=1) <= reach + others[:, 2:4].double().norm(dim=1) / 2
-    inter = torch.zeros(len(others), dtype=torch.float64)
-    for place in near.nonzero()[:, 0].tolist():
-        inter[place] = _area(_clipped(_corners(others[place][None])[0].tolist(), clip))
-    inter = inter.to(others.device)
+    turned = box.new_tensor([1, 1, 1, 1, -1]).double()  # their angle runs the other way
+    one, many = box.double()[None] * turned, others.double() * turned
+    inter = shared_area(one.expand_as(many), corners(many))
+    own, areas = one[0, 2] * one[0, 3], many[:, 2] * many[:, 3]
     whole = own if mode == 1 else own + areas - inter
     return torch.where(inter > 0, inter / whole, 0.0).to(others.dtype)
-
-
-def _clipped(polygon: list, clip: list) -> list:
-    """Sutherland and Hodgman: the part of a polygon within a convex one that turns the same way."""
-    for (ax, ay), (bx, by) in zip(clip, [*clip[1:], clip[0]], strict=True):
-        side = [(bx - ax) * (y - ay) - (by - ay) * (x - ax) for x, y in polygon]
-        kept = []
-        for place, ((x, y), own) in enumerate(zip(polygon, side, strict=True)):
-            (px, py), before = polygon[place - 1], side[place - 1]
-            if (own >= 0) != (before >= 0):
-                t = before / (before - own)
-                kept.append((px + t * (x - px), py + t * (y - py)))
-            if own >= 0:
-                kept.append((x, y))
-        polygon = kept
-    return polygon
-
-
-def _area(polygon: list) -> float:
-    pairs = zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)
-    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
