@@ -2,6 +2,7 @@
 
 from ..oriented import oriented_boxes
 from .extractor_losses import add_extractor_losses
+from .fgfa import detect_in_video, fgfa
 from .given_proposals import take_given_proposals
 from .mimicking import mimic
 from .models import cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn, rfcn
@@ -12,7 +13,9 @@ __all__ = [
     "WeightsPackage",
     "add_extractor_losses",
     "cascade_rcnn",
+    "detect_in_video",
     "faster_rcnn",
+    "fgfa",
     "mask_rcnn",
     "mimic",
     "oriented_boxes",
