@@ -17,7 +17,7 @@ from roikit.data import DataError, contact_sheet, describe, open_dataset
 from roikit.data.shapes import CLASSES, LEVELS, draw, shapes_folder, write
 from roikit.data.shapes.figures import Capsule, Ellipse, Part, Polygon, figure
 from roikit.data.shapes.paint import Pose, extent, silhouette
-from roikit.data.shapes.scene import _pose
+from roikit.data.shapes.scene import pose_of
 
 TINY = LEVELS["tiny"]
 SMALL = dataclasses.replace(LEVELS["full"], name="small", width=160, height=120, train=10, val=6, size=(12, 60))
@@ -145,7 +145,7 @@ def test_limbs_move(name):
 def test_the_angle_is_counter_clockwise_as_seen():
     level = dataclasses.replace(TINY, turn=180, skew=0)
     for seed in range(5):
-        pose, angle = _pose(np.random.default_rng(seed), level, [Part(Ellipse((0, 0), 1, 1))])
+        pose, angle = pose_of(np.random.default_rng(seed), level, [Part(Ellipse((0, 0), 1, 1))])
         up = np.array(pose.to_image(0, -1)) / pose.scale  # y points down in the image
         # straight up, turned counter-clockwise by 90 degrees, points left
         np.testing.assert_allclose(up, [-np.sin(np.radians(angle)), -np.cos(np.radians(angle))], atol=1e-6)

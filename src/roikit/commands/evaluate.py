@@ -91,6 +91,7 @@ def main(arguments: Sequence[str]) -> int:
             tick=bar.update,
             voc=is_voc(path) if options.voc is None else options.voc,
             oriented=oriented,
+            reach=config.video.reach,
             found=partial(keep, dataset, predictions, options.format) if predictions else None,
         )
     if metrics is not None:

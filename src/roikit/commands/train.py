@@ -13,8 +13,8 @@ from roikit.train.runfolder import RunFolder, next_folder
 
 DESCRIPTION = """Train a two-stage detector with a chosen region feature extractor, evaluate it and draw what it found.
 Without arguments: the easy level of Shapes, a set drawn by this package, a few minutes on two CPU cores.
---data PATH is short for --data.path PATH, --mimic fg for --mimic.regions fg."""
-SHORT = {"--data": "--data.path", "--mimic": "--mimic.regions"}
+--data PATH is short for --data.path PATH, --mimic fg for --mimic.regions fg, --video fgfa for --video.method fgfa."""
+SHORT = {"--data": "--data.path", "--mimic": "--mimic.regions", "--video": "--video.method"}
 
 
 def main(arguments: Sequence[str]) -> int:

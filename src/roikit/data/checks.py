@@ -39,6 +39,8 @@ class Box:
     segmentation: Any = None
     degenerate: bool = False  # the file's own numbers enclose nothing
     oriented: tuple[float, float, float, float, float] | None = None  # cx, cy, w, h, θ
+    track: int | None = None  # which object of its video it is
+    pose: tuple[float, ...] | None = None  # of a drawn figure
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Annotated:
     where: str  # the annotation file, for messages
     boxes: list[Box] = field(default_factory=list)
     relative: bool = False  # boxes and polygons are fractions of the sides of the image as a viewer shows it
+    video: str | None = None
+    frame: int = 0  # its place among the frames of the video
 
 
 def inspect_images(paths: Sequence[Path], progress: Progress | None = None) -> list[ImageFile | str]:
@@ -211,16 +215,18 @@ def _record(
         area=np.where(np.isnan(area), sides.prod(1), area).astype(np.float32),
         iscrowd=np.array([box.iscrowd for box in kept], np.int64),
         segmentations=[box.segmentation for box in kept] if masks else [],
-        oriented=_oriented(kept),
+        oriented=_numbers([box.oriented for box in kept], np.float32),
+        video=item.video,
+        frame=item.frame,
+        tracks=_numbers([box.track for box in kept], np.int64),
+        poses=_numbers([box.pose for box in kept], np.float64),
         upright=upright,
     )
 
 
-def _oriented(boxes: Sequence[Box]) -> np.ndarray | None:
-    """[N, 5] where the files say oriented boxes."""
-    if not boxes or any(box.oriented is None for box in boxes):
-        return None
-    return np.array([box.oriented for box in boxes], np.float32)
+def _numbers(values: Sequence[Any], kind: type) -> np.ndarray | None:
+    """A row for each box, where the files say one for all."""
+    return np.array(values, kind) if values and all(value is not None for value in values) else None
 
 
 def _cache_file(paths: Sequence[Path]) -> Path:

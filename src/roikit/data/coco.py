@@ -173,6 +173,7 @@ def _without_parent(categories: dict[int, str], data: dict[str, list], report: R
 
 def _images(entries: list, split: str, reading: _Reading, report: Report) -> dict[int, Annotated]:
     names: dict[int, tuple[str, tuple[int, int] | None]] = {}
+    moments: dict[int, tuple[Any, int]] = {}
     for position, entry in enumerate(entries):
         where = f"images[{position}]"
         if not isinstance(entry, dict):
@@ -189,6 +190,8 @@ def _images(entries: list, split: str, reading: _Reading, report: Report) -> dic
         elif number in names:
             reading.refuse("image", where, entry, f"id {number} is used more than once")
         else:
+            if (moment := whole(entry.get("frame_id"))) is not None and entry.get("video_id") is not None:
+                moments[number] = (entry["video_id"], moment)
             stated = entry.get("width"), entry.get("height")
             width, height = whole(stated[0]), whole(stated[1])
             if None in stated:
@@ -203,6 +206,7 @@ def _images(entries: list, split: str, reading: _Reading, report: Report) -> dic
     # never above the data set: a file's parent may be anything, but that of annotations/ is the data set
     root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
     finder = Finder(folders, root, [folder for folder in folders if folder == root or root in folder.parents])
+    places = _places(moments)
     found: dict[int, Annotated] = {}
     numbers: dict[Path, list[int]] = {}
     for number, (name, size) in sorted(names.items()):
@@ -212,12 +216,23 @@ def _images(entries: list, split: str, reading: _Reading, report: Report) -> dic
             reading.refused["image"].add(number)
             continue
         found[number] = Annotated(path, number, size, str(file))
+        if number in moments:
+            found[number].video = f"{file.stem}/{moments[number][0]}"
+            found[number].frame = places[number]
         numbers.setdefault(path, []).append(number)
     report.notes += finder.notes()
     twice = [f"{path.name} ({', '.join(map(str, ids))})" for path, ids in numbers.items() if len(ids) > 1]
     if twice:
         report.notes.append(f"{len(twice)} files stand under several image ids, such as {twice[0]}: kept as several")
     return found
+
+
+def _places(moments: dict[int, tuple[Any, int]]) -> dict[int, int]:
+    """Of each image that is a frame its place in its video, of (video, number of the frame)."""
+    videos: dict[Any, list[tuple[int, int]]] = {}
+    for number, (video, frame) in moments.items():
+        videos.setdefault(video, []).append((frame, number))
+    return {number: place for frames in videos.values() for place, (_, number) in enumerate(sorted(frames))}
 
 
 def _box(
@@ -278,8 +293,15 @@ def _box(
         iscrowd=int(crowd),
         segmentation=segmentation,
         degenerate=degenerate,
+        track=whole(annotation.get("instance_id")),
+        pose=_pose(annotation.get("pose")),
     )
     return item, box
+
+
+def _pose(given: Any) -> tuple[float, ...] | None:
+    """A drawn figure's six numbers; other files mean other things by the word, which are not read."""
+    return tuple(given) if isinstance(given, list) and len(given) == 6 and all(map(_is_number, given)) else None
 
 
 def _is_number(value: Any) -> bool:

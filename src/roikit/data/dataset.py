@@ -37,6 +37,10 @@ class Record:
     segmentations: list[Any] = field(default_factory=list)  # N of them where masks are read, else none
     upright: bool = False  # turn the stored pixels as EXIF says
     oriented: np.ndarray | None = None  # float32 [N, 5]: cx, cy, w, h, θ; None where they are not known, or not yet
+    video: str | None = None  # the video that it is a frame of
+    frame: int = 0  # its place among the frames of the video
+    tracks: np.ndarray | None = None  # int64 [N], which object of the video each is
+    poses: np.ndarray | None = None  # float64 [N, 6], of drawn figures: a, b, c, d, x, y
 
 
 @dataclass
@@ -94,6 +98,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         has_masks, has_oriented: whether targets have `masks`, `oriented_boxes`.
         report: what was checked, dropped and changed.
         records: one `Record` per image: sizes and boxes without reading an image.
+        videos: the files of all frames of each video, in order, labelled or not.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.report = report
         self.has_masks, self.has_oriented = has_masks, has_oriented
         self.proposals: dict[Any, np.ndarray] | None = None  # by image id, float32 [N, 4]: `with_proposals`
+        self.videos: dict[str, list[Path]] = _videos(records)
         self.transform: Transform | None = None
 
     def __len__(self) -> int:
@@ -140,10 +146,10 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         if self.proposals is not None:
             target["proposals"] = torch.from_numpy(self.proposals[record.image_id].copy())
         if self.has_masks:
-            target["masks"] = _masks(record)
+            target["masks"] = masks_of(record)
         if self.has_oriented:
             if record.oriented is None:  # kept: to find them takes longer than to read the image
-                record.oriented = oriented_boxes(_masks(record)).numpy()
+                record.oriented = oriented_boxes(masks_of(record)).numpy()
             target["oriented_boxes"] = torch.from_numpy(record.oriented.copy())
         return target
 
@@ -159,7 +165,17 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         return (image, target) if self.transform is None else self.transform(image, target)
 
 
-def _masks(record: Record) -> Tensor:
+def _videos(records: Sequence[Record]) -> dict[str, list[Path]]:
+    """The frames of each video, where every one of them is a record."""
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for record in records:
+        if record.video is not None:
+            found.setdefault(record.video, []).append((record.frame, record.path))
+    return {video: [path for _, path in sorted(frames)] for video, frames in found.items()}
+
+
+def masks_of(record: Record) -> Tensor:
+    """uint8 `[N, H, W]` of the objects of an image whose segmentations were read."""
     masks = np.zeros((len(record.boxes), record.height, record.width), np.uint8)
     for mask, segmentation in zip(masks, record.segmentations, strict=True):
         mask[:] = decode_mask(segmentation, record.height, record.width)
@@ -194,7 +210,9 @@ def union(parts: Sequence[DetectionDataset]) -> DetectionDataset:
         records = [replace(record, image_id=number) for number, record in enumerate(records, 1)]
         report.notes.append("the splits use the same image ids: images are numbered anew")
     settings: dict[str, Any] = {key: getattr(first, key) for key in ("has_masks", "has_oriented", "category_ids")}
-    return DetectionDataset(records, first.categories, report, **settings)
+    whole = DetectionDataset(records, first.categories, report, **settings)
+    whole.videos = {video: frames for part in parts for video, frames in part.videos.items()}
+    return whole
 
 
 def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDataset:
@@ -217,7 +235,7 @@ def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDatas
         labels = np.array([new[label] for label in record.labels[kept]], np.int64)
         pieces = [piece for piece, own in zip(record.segmentations, kept, strict=False) if own]
         per_box = {
-            key: value[kept] for key in ("boxes", "area", "iscrowd", "oriented")
+            key: value[kept] for key in ("boxes", "area", "iscrowd", "oriented", "tracks", "poses")
             if (value := getattr(record, key)) is not None
         }  # fmt: skip
         records.append(replace(record, labels=labels, segmentations=pieces, **per_box))
@@ -230,7 +248,9 @@ def only(dataset: DetectionDataset, categories: Sequence[str]) -> DetectionDatas
     )
     ids = [dataset.category_ids[dataset.categories.index(name)] for name in categories]
     has: dict[str, Any] = {"has_masks": dataset.has_masks, "has_oriented": dataset.has_oriented}
-    return DetectionDataset(records, list(categories), report, category_ids=ids, **has)
+    other = DetectionDataset(records, list(categories), report, category_ids=ids, **has)
+    other.videos = dataset.videos
+    return other
 
 
 def collate(batch: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from roikit.data.coco_folder import coco_file, coco_splits, undivided_file
 from roikit.data.dataset import DetectionDataset, union
 from roikit.data.dota import DotaFolder, dota_folder, read_dota
 from roikit.data.errors import DataError
+from roikit.data.vid import VidFolder, read_vid, vid_folder
 from roikit.data.voc import VocFolder, read_voc, voc_folder
 from roikit.data.yolo import YoloFolder, read_yolo, yolo_folder
+
+_KINDS: tuple[Callable[[Path], Any], ...] = (yolo_folder, voc_folder, dota_folder, vid_folder, coco_splits)
 
 
 def open_dataset(
@@ -42,6 +45,7 @@ def open_dataset(
               XML files beside images, or in `annotations/` beside `images/`
             - a YOLO folder or YAML file (`train`, `val`, `names`), or `images/` and `labels/` with a `classes.txt`
             - a DOTA folder: `images/` and `labelTxt/` in a folder for each split
+            - an ImageNet VID folder: `Data/VID/{split}` and `Annotations/VID/{split}`
 
             docs/data.md has the table. What comes without splits is split once, 80 to 20, which is said and kept.
         split: `"train"`, `"val"`, ... as the files are named; `"train+val"` is both as one.
@@ -128,12 +132,16 @@ def _open_folder(
     unlabelled: bool = False,
 ) -> DetectionDataset:
     layout = layout_of(folder)
-    if isinstance(layout, VocFolder):
+    if isinstance(layout, VocFolder | VidFolder):
         if masks:
+            whose = "VOC's" if isinstance(layout, VocFolder) else "ImageNet VID's"
             raise DataError(
-                f"{folder}: VOC's files are read for their upright boxes only; masks, and oriented boxes around them, "
-                "need a COCO file"
+                f"{folder}: {whose} files are read for their upright boxes only; masks, and oriented boxes around "
+                "them, need a COCO file"
             )
+    if isinstance(layout, VidFolder):
+        return read_vid(layout, split, progress=progress)
+    if isinstance(layout, VocFolder):
         return read_voc(layout, split, categories=categories, progress=progress)
     if isinstance(layout, DotaFolder):
         return read_dota(layout, split, masks=masks, progress=progress)
@@ -149,20 +157,23 @@ def _open_folder(
     return read_coco(file, split, masks=masks, unlabelled=unlabelled, progress=progress)
 
 
-def layout_of(folder: Path) -> VocFolder | YoloFolder | DotaFolder | None:
+def layout_of(folder: Path) -> VocFolder | YoloFolder | DotaFolder | VidFolder | None:
     """What a folder holds; None is COCO's layout.
 
     Raises:
         DataError: nothing, with what there is in the folders below; or several things, with how to say which.
     """
     found: dict[str, tuple[Any, str]] = {}
-    yolo, voc, dota = yolo_folder(folder), voc_folder(folder), dota_folder(folder)
+    yolo, dota, vid = yolo_folder(folder), dota_folder(folder), vid_folder(folder)
+    voc = voc_folder(folder) if vid is None else None  # whose XML files lie in a folder of the same name
     if yolo is not None:
         found["YOLO"] = (yolo, f"{yolo.source}")
     if voc is not None:
         found["VOC"] = (voc, "a folder with the XML files and images alone")
     if dota is not None:
         found["DOTA"] = (dota, "a folder with its images/ and labelTxt/ alone")
+    if vid is not None:
+        found["ImageNet VID"] = (vid, "a folder with its Data/ and Annotations/ alone")
     if coco_splits(folder):
         found["COCO"] = (None, "the JSON file")
     if len(found) == 1:
@@ -174,7 +185,7 @@ def layout_of(folder: Path) -> VocFolder | YoloFolder | DotaFolder | None:
         raise DataError(f"{folder}: the folder is empty")
     below = []
     for child in sorted(folder.iterdir()):
-        if child.is_dir() and any(kind(child) for kind in (yolo_folder, voc_folder, dota_folder, coco_splits)):
+        if child.is_dir() and any(kind(child) for kind in _KINDS):
             below.append(child.name)
     if below:
         raise DataError(f"{folder}: no data set, but there are some in it: {', '.join(below)}")
@@ -182,5 +193,6 @@ def layout_of(folder: Path) -> VocFolder | YoloFolder | DotaFolder | None:
     raise DataError(
         f"{folder}: no data set that is known: neither COCO (annotations/instances_{{split}}.json, "
         "{split}/_annotations.coco.json, one .json file), nor VOC (Annotations/*.xml, or XML files beside images), nor "
-        f"YOLO (data.yaml, or labels/ with classes.txt), nor DOTA (labelTxt/ beside images/); there is {seen}"
+        f"YOLO (data.yaml, or labels/ with classes.txt), nor DOTA (labelTxt/ beside images/), nor ImageNet VID "
+        f"(Data/VID, Annotations/VID); there is {seen}"
     )

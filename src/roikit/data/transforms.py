@@ -50,6 +50,8 @@ class DetectionTransform:
         inputs: Target = {"boxes": boxes}
         if "masks" in target:
             inputs["masks"] = tv_tensors.Mask(target["masks"])
+        if "support" in target:
+            inputs |= _of_frames(target, size)
         if "oriented_boxes" in target:
             inputs["oriented_boxes"] = _turned(target["oriented_boxes"], size)
         if "proposals" in target:
@@ -61,6 +63,8 @@ class DetectionTransform:
         result = {**target, "boxes": after}
         if "masks" in outputs:
             result["masks"] = outputs["masks"].as_subclass(Tensor)
+        if "support" in outputs:
+            result |= _frames_after(outputs)
         if "oriented_boxes" in outputs:
             oriented = outputs["oriented_boxes"].as_subclass(Tensor)
             result["oriented_boxes"] = torch.cat([oriented[:, :4], oriented[:, 4:].deg2rad()], 1)
@@ -141,6 +145,24 @@ def _turned(oriented: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes
     """Oriented boxes (radians) as torchvision's, which turn the same way, in degrees; they are never cut."""
     degrees = torch.cat([oriented[:, :4], oriented[:, 4:].rad2deg()], 1)
     return tv_tensors.BoundingBoxes(degrees, format="CXCYWHR", canvas_size=size, clamping_mode=None)
+
+
+def _of_frames(target: Target, size: tuple[int, int]) -> Target:
+    """Neighbouring frames, which are transformed as the image is; a flow with a box that shows where it was turned."""
+    found: Target = {"support": [tv_tensors.Image(frame) for frame in target["support"]]}
+    if "flow" in target:
+        found["flow"] = tv_tensors.Mask(target["flow"].flatten(0, 1))
+        found["corner"] = tv_tensors.BoundingBoxes([[0.0, 0.0, 1.0, 1.0]], format="XYXY", canvas_size=size)
+    return found
+
+
+def _frames_after(outputs: Target) -> Target:
+    result: Target = {"support": torch.stack([frame.as_subclass(Tensor) for frame in outputs["support"]])}
+    if "flow" in outputs:
+        x, y = outputs["corner"].as_subclass(Tensor)[0, :2].tolist()
+        signs = torch.tensor([-1.0 if x > 0 else 1.0, -1.0 if y > 0 else 1.0])  # a mirror image moves the other way
+        result["flow"] = outputs["flow"].as_subclass(Tensor).unflatten(0, (-1, 2)) * signs[:, None, None]
+    return result
 
 
 def _sides(boxes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from .config import TrainConfig
 from .errors import RunError
+from .video import take_videos
 
 
 def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] | None = None) -> nn.Module:
@@ -95,6 +96,7 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if config.data.proposals is not None:
         detection.take_given_proposals(detector)
+    take_videos(detector, config.video, fetch=built is None)
     if config.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return detector

@@ -14,6 +14,7 @@ from roikit.extractors.base import RegionExtractor
 
 from .errors import RunError
 from .mimic import MimicConfig
+from .video import VideoConfig
 
 
 @dataclass
@@ -242,6 +243,7 @@ class TrainConfig:
 
     optim: OptimConfig = field(default_factory=OptimConfig)
     mimic: MimicConfig = field(default_factory=MimicConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
 
     out: str | None = None
     """Run folder; must be new or empty. Nothing makes runs/DATA-1, runs/DATA-2, ..."""
@@ -311,9 +313,9 @@ def validate(config: TrainConfig) -> None:
             "fractions of the training, above 0 and up to 1",
         ),
         ("optim.ema", 0 <= optim.ema < 1, "at least 0 and below 1"),
-        ("mimic.rois", config.mimic.rois >= 1, "at least 1"),
-        ("mimic.weight", config.mimic.weight >= 0, "0 or more"),
-        ("mimic.size", config.mimic.size >= 1, "at least 1"),
+        *config.mimic.rules(),
+        *config.video.rules(),
+        ("data.crop", data.crop is None or config.video.method == "none", "left out where frames are aggregated"),
         ("seed", config.seed >= 0, "0 or more"),
         ("log_every", config.log_every >= 1, "at least 1"),
         ("save_every", config.save_every >= 1, "at least 1"),

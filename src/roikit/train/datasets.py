@@ -11,6 +11,7 @@ from roikit.data import DetectionDataset, only, open_dataset, voc, with_proposal
 
 from .config import TrainConfig
 from .errors import RunError
+from .video import with_neighbours
 
 
 def show_progress(what: str, done: int, total: int) -> None:
@@ -41,10 +42,12 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
     masks, oriented = config.model.masks or config.optim.oriented_loss > 0, config.model.oriented
     measured = oriented or data.oriented
     main = accelerator.is_main_process
+    known = config.video.method != "none" and config.video.flow_loss > 0 and data.path.startswith("shapes:")
     with accelerator.main_process_first():
         shown = show_progress if main else None
-        train_set = open_dataset(data.path, data.train_split, masks, oriented=oriented, progress=shown)
+        train_set = open_dataset(data.path, data.train_split, masks or known, oriented=oriented, progress=shown)
         eval_set = open_dataset(data.path, data.eval_split, masks, oriented=measured, progress=shown)
+    train_set.has_masks = masks  # of known flow they are the figures that move
     if data.classes is not None:
         train_set, eval_set = only(train_set, data.classes), only(eval_set, data.classes)
     if data.proposals is not None:
@@ -69,4 +72,4 @@ def open_splits(config: TrainConfig, accelerator: Any) -> tuple[DetectionDataset
         crop=data.crop,
         colour=data.colour,
     )
-    return train_set, eval_set, transform
+    return train_set, eval_set, with_neighbours(train_set, transform, config.video)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .metrics import coco_metrics, encode_masks
+from .motion_metrics import motion_metrics
 from .oriented_metrics import oriented_metrics
 from .resampled import resampled_ap
 from .stream import collate, to_device
+from .video import detect_in_videos, streams
 from .voc_metrics import voc_metrics
 
 
@@ -83,13 +85,7 @@ def detect(
             with accelerator.autocast():
                 outputs = model(inputs, given) if any(given) else model(inputs)
             for index, output in zip(indices, outputs, strict=True):
-                record: dict[str, Any] = {k: output[k].float().cpu() for k in ("boxes", "scores")}
-                record["labels"] = output["labels"].cpu()
-                if "oriented_boxes" in output:
-                    record["oriented_boxes"] = output["oriented_boxes"].float().cpu()
-                if "masks" in output:
-                    record["masks"] = encode_masks(output["masks"][:, 0] >= 0.5)
-                found.append((index, record))
+                found.append((index, record_of(output)))
             if tick is not None:
                 tick(len(indices))
     finally:
@@ -98,6 +94,15 @@ def detect(
     if not accelerator.is_main_process:
         return None
     return [record for _, record in sorted(everything, key=lambda pair: pair[0])]
+
+
+def record_of(output: dict[str, Tensor]) -> dict[str, Any]:
+    """What is kept of an image's detections, on the CPU."""
+    record: dict[str, Any] = {k: output[k].float().cpu() for k in ("boxes", "scores", "oriented_boxes") if k in output}
+    record["labels"] = output["labels"].cpu()
+    if "masks" in output:
+        record["masks"] = encode_masks(output["masks"][:, 0] >= 0.5)
+    return record
 
 
 def evaluate(
@@ -110,6 +115,7 @@ def evaluate(
     tick: Callable[[int], None] | None = None,
     voc: bool = False,
     oriented: bool = False,
+    reach: int = 9,
     resample: int = 0,
     found: Callable[[Sequence[dict[str, Any]]], None] | None = None,
 ) -> dict[str, Any] | None:
@@ -118,21 +124,32 @@ def evaluate(
     Args:
         voc: with VOC's numbers (`voc_metrics`) among those of the boxes.
         oriented: with those of oriented boxes (`oriented_metrics`) too; the targets have some.
+        reach: of a detector that aggregates frames, neighbours on each side.
         found: called with the detections, on the main process.
         resample: with `resampled_AP` among them, the AP of so many draws of the images (`resampled_ap`).
 
     Returns `coco_metrics`' result with `images` and `seconds`, None on processes other than the main one.
     """
     start = time.perf_counter()
-    predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
+    if streams(model, dataset):
+        predictions = detect_in_videos(model, dataset, accelerator, reach=reach, tick=tick)
+    else:
+        predictions = detect(model, dataset, accelerator, batch=batch, workers=workers, tick=tick)
     if predictions is None:
         return None
     if found is not None:
         found(predictions)
     targets = [_target(dataset, index) for index in range(len(dataset))]
     metrics = coco_metrics(predictions, targets, dataset.categories)
-    for measure in [voc_metrics] * voc + [oriented_metrics] * oriented:
-        numbers, boxes = measure(predictions, targets, dataset.categories), metrics["bbox"]
+    more: list[dict[str, Any]] = []
+    if voc:
+        more.append(voc_metrics(predictions, targets, dataset.categories))
+    if oriented:
+        more.append(oriented_metrics(predictions, targets, dataset.categories))
+    if targets and getattr(dataset, "videos", None):
+        more.append(motion_metrics(predictions, dataset))
+    boxes = metrics["bbox"]
+    for numbers in more:
         for name, row in numbers.pop("per_class").items():
             boxes["per_class"][name] |= row
         boxes |= numbers

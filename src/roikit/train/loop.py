@@ -218,6 +218,7 @@ class Training:
                 workers=data.workers,
                 tick=bar.update,
                 voc=is_voc(data.path),
+                reach=self.config.video.reach,
                 oriented=data.oriented or self.config.model.oriented,
                 resample=self.config.resample if self.step == self.total else 0,
             )

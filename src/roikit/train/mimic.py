@@ -24,6 +24,14 @@ class MimicConfig:
     size: int = 224
     """Height and width of a crop in pixels, a multiple of 32; 64 suits images of 128."""
 
+    def rules(self) -> list[tuple[str, bool, str]]:
+        """Of each key whether its value fits, and what does."""
+        return [
+            ("mimic.rois", self.rois >= 1, "at least 1"),
+            ("mimic.weight", self.weight >= 0, "0 or more"),
+            ("mimic.size", self.size >= 1, "at least 1"),
+        ]
+
 
 def mimicking(detector: Any, config: MimicConfig) -> Any:
     """`roikit.detection.mimic` of the detector, None where the configuration asks for none.

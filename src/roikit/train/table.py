@@ -11,9 +11,14 @@ MORE_COLUMNS = {  # where they were measured: by other protocols
     "oriented_ap": "oAP",
     "oriented_ap50": "oAP50",
     "oriented_ap50_07": "oAP07",
+    "video_ap50": "vAP50",
+    "video_ap50_slow": "slow",
+    "video_ap50_medium": "medium",
+    "video_ap50_fast": "fast",
 }
 _NOTES = {
     "voc": "VOC07, VOC: AP50 with 11 points, with all",
+    "video": "vAP50, slow, medium, fast: AP50 with all points, and of objects by their speed",
     "oriented": "oAP, oAP50, oAP07: of oriented boxes, the mean over the IoUs, at 0.5, at 0.5 with 11 points",
 }
 

@@ -29,7 +29,24 @@ class Level:
     about: str = ""  # said when the level is opened
 
 
-LEVELS = {
+@dataclass(frozen=True)
+class MovingLevel(Level):
+    """A level of videos; `train` and `val` count videos."""
+
+    frames: int = 12  # of a video
+    travel: tuple[float, ...] = (
+        0.0,
+        0.15,
+        0.5,
+        1.0,
+    )  # one is drawn: how much of the way to a random place a figure goes
+    spin: float = 40.0  # a figure turns by up to this, either way, from the first frame to the last
+    spoilt: float = 0.5  # share of the frames that are blurred and noisy
+    blur: tuple[int, int] = (2, 5)  # pixels that a spoilt frame's boxes of means reach to each side
+    noise: int = 60  # of the pixels of a spoilt frame, up to (of 255)
+
+
+LEVELS: dict[str, Level] = {
     level.name: level
     for level in (
         Level("full", 512, 384, train=4000, val=500, figures=(4, 14), size=(12, 200), clutter=(10, 30)),
@@ -85,7 +102,45 @@ LEVELS = {
             grain=5,
             about="a few easy pictures for tests",
         ),
+        MovingLevel(
+            "moving",
+            128,
+            128,
+            train=200,
+            val=40,
+            figures=(1, 2),
+            size=(36, 80),
+            turn=180,
+            skew=0.15,
+            clutter=(2, 6),
+            front=(0, 2),
+            hidden=0.8,
+            outside=0.0,
+            contrast=0.22,
+            grain=6,
+            about="videos of 12 frames: figures that stand, walk or run and turn, half of the frames blurred and noisy",
+        ),
+        MovingLevel(
+            "moving-tiny",
+            96,
+            96,
+            train=4,
+            val=3,
+            figures=(1, 2),
+            size=(32, 56),
+            turn=45,
+            skew=0.15,
+            clutter=(1, 3),
+            front=(0, 1),
+            hidden=0.8,
+            outside=0.0,
+            contrast=0.25,
+            grain=5,
+            frames=5,
+            about="a few short videos for tests",
+        ),
     )
 }
 """`"shapes"` (or `"shapes:full"`) is the full one; `"shapes:easy"` is for a first run of a few minutes: larger figures,
-nearly upright and whole, little clutter; `"shapes:tiny"` is for tests."""
+nearly upright and whole, little clutter; `"shapes:moving"` is of videos; `"shapes:tiny"` and `"shapes:moving-tiny"`
+are for tests."""

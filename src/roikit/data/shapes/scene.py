@@ -34,7 +34,9 @@ class Figure:
 
 
 @dataclass
-class _Placed:
+class Placed:
+    """A figure where it was painted."""
+
     parts: list[Part]
     pose: Pose
     label: int
@@ -51,31 +53,32 @@ def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: Shapes has {' and '.join(SPLITS)}")
     rng = np.random.default_rng([level.seed, SPLITS.index(split), index])
-    canvas = _background(rng, level)
-    for _ in range(_count(rng, level.clutter)):
-        paint(canvas, *_loose(rng, level))
+    canvas = background(rng, level)
+    for _ in range(count_of(rng, level.clutter)):
+        paint(canvas, *loose_one(rng, level))
     placed = _place(rng, level)
     for count, item in enumerate(placed):
-        coat = random_coat(rng, _colour(rng, canvas, item, level.contrast), 0.4)
+        coat = random_coat(rng, standing_out(rng, canvas, item.parts, item.pose, level.contrast), 0.4)
         cover, (top, left) = paint(canvas, item.parts, item.pose, coat)
         item.seen = np.zeros(canvas.shape[:2], bool)
         item.seen[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
         for below in placed[:count]:
             below.seen &= ~item.seen
-    for _ in range(_count(rng, level.front)):
-        loose = _loose(rng, level)
+    for _ in range(count_of(rng, level.front)):
+        loose = loose_one(rng, level)
         cover = silhouette(*loose[:2], level.height, level.width)
-        if any(_share(item, ~cover) < 1 - level.hidden for item in placed):
+        if any(share_of(item, ~cover) < 1 - level.hidden for item in placed):
             continue
         paint(canvas, *loose)
         for item in placed:
             item.seen &= ~cover
     pixels = canvas * np.float32(255) + rng.integers(-level.grain, level.grain + 1, canvas.shape).astype(np.float32)
     image = np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8)
-    return image, [found for item in placed if (found := _finished(item)) is not None]
+    return image, [found for item in placed if (found := finished(item)) is not None]
 
 
-def _count(rng: Generator, bounds: tuple[int, int]) -> int:
+def count_of(rng: Generator, bounds: tuple[int, int]) -> int:
+    """A number from the first to the second."""
     return int(rng.integers(bounds[0], bounds[1] + 1))
 
 
@@ -83,7 +86,7 @@ def _random_colour(rng: Generator) -> Colour:
     return (float(rng.random()), float(rng.random()), float(rng.random()))
 
 
-def _background(rng: Generator, level: Level) -> np.ndarray:
+def background(rng: Generator, level: Level) -> np.ndarray:
     """A colour with blotches of three sizes."""
     base = np.array(_random_colour(rng), np.float32) * np.float32(0.7) + np.float32(0.15)
     canvas = np.broadcast_to(base, (level.height, level.width, 3)).copy()
@@ -93,7 +96,7 @@ def _background(rng: Generator, level: Level) -> np.ndarray:
     return np.clip(canvas, 0, 1)
 
 
-def _pose(rng: Generator, level: Level, parts: list[Part]) -> tuple[Pose, float]:
+def pose_of(rng: Generator, level: Level, parts: list[Part]) -> tuple[Pose, float]:
     """Turn, skew and scale about (0, 0); the longest side of the box is the size drawn for it."""
     angle = uniform(rng, -level.turn, level.turn)
     cos, sin = direction(angle)
@@ -112,14 +115,14 @@ def _pose(rng: Generator, level: Level, parts: list[Part]) -> tuple[Pose, float]
     return Pose(turned.a * k, turned.b * k, turned.c * k, turned.d * k), angle
 
 
-def _place(rng: Generator, level: Level) -> list[_Placed]:
+def _place(rng: Generator, level: Level) -> list[Placed]:
     """Figures and their places, such that each stays visible enough under those after it."""
-    placed: list[_Placed] = []
+    placed: list[Placed] = []
     masks: list[np.ndarray] = []
-    for _ in range(_count(rng, level.figures)):
+    for _ in range(count_of(rng, level.figures)):
         label = int(rng.integers(len(CLASSES))) + 1
         parts = figure(CLASSES[label - 1], rng)
-        pose, angle = _pose(rng, level, parts)
+        pose, angle = pose_of(rng, level, parts)
         x1, y1, x2, y2 = extent(parts, pose)
         # drawn once on a sheet of its own; places are whole pixels from there, so that the sheet can be moved about
         x, y = _MARGIN - x1, _MARGIN - y1
@@ -137,7 +140,7 @@ def _place(rng: Generator, level: Level) -> list[_Placed]:
             ):
                 continue
             masks = [*rest, mask]
-            placed.append(_Placed(parts, replace(pose, x=x + left, y=y + top), label, angle, whole, mask))
+            placed.append(Placed(parts, replace(pose, x=x + left, y=y + top), label, angle, whole, mask))
             break
     return placed
 
@@ -151,23 +154,23 @@ def _moved(sheet: np.ndarray, top: int, left: int, level: Level) -> np.ndarray:
     return mask
 
 
-def _share(item: _Placed, where: np.ndarray) -> float:
+def share_of(item: Placed, where: np.ndarray) -> float:
     """How much of a figure is seen in a part of the picture, as a share of all of it."""
     return float((item.seen & where).sum()) / max(item.area, 1.0)
 
 
-def _loose(rng: Generator, level: Level) -> tuple[list[Part], Pose, Coat]:
+def loose_one(rng: Generator, level: Level) -> tuple[list[Part], Pose, Coat]:
     """A bit of clutter, half as large as figures are, anywhere."""
     parts = loose_parts(rng)
-    pose, _ = _pose(rng, level, parts)
+    pose, _ = pose_of(rng, level, parts)
     x, y = uniform(rng, 0, level.width), uniform(rng, 0, level.height)
     pose = Pose(pose.a / 2, pose.b / 2, pose.c / 2, pose.d / 2, x, y)
     return parts, pose, random_coat(rng, _random_colour(rng), 0.4)
 
 
-def _colour(rng: Generator, canvas: np.ndarray, item: _Placed, contrast: float) -> Colour:
-    """A random colour that stands out from what is behind the figure."""
-    x1, y1, x2, y2 = extent(item.parts, item.pose)
+def standing_out(rng: Generator, canvas: np.ndarray, parts: list[Part], pose: Pose, contrast: float) -> Colour:
+    """A random colour that stands out from what is behind a figure."""
+    x1, y1, x2, y2 = extent(parts, pose)
     rows, columns = slice(max(int(y1), 0), max(int(y2), 1)), slice(max(int(x1), 0), max(int(x2), 1))
     behind = canvas[rows, columns][::4, ::4].astype(np.float64).reshape(-1, 3)
     # a sum over few numbers in a fixed order, rounded: platforms sum in different orders
@@ -179,8 +182,9 @@ def _colour(rng: Generator, canvas: np.ndarray, item: _Placed, contrast: float) 
     return colour
 
 
-def _finished(item: _Placed) -> Figure | None:
-    found = Figure(item.label, item.seen, item.angle, min(_share(item, item.seen), 1.0))
+def finished(item: Placed) -> Figure | None:
+    """What is listed of a figure; None where nothing that could be named is seen of it."""
+    found = Figure(item.label, item.seen, item.angle, min(share_of(item, item.seen), 1.0))
     if not item.seen.any():
         return None
     x1, y1, x2, y2 = found.box

@@ -27,8 +27,10 @@ from roikit.data.checks import Progress
 from roikit.data.errors import DataError
 from roikit.data.masks import encode_mask
 from roikit.data.shapes.figures import CLASSES
-from roikit.data.shapes.levels import LEVELS, Level
-from roikit.data.shapes.scene import SPLITS, draw
+from roikit.data.shapes.levels import LEVELS, Level, MovingLevel
+from roikit.data.shapes.moving import draw_video
+from roikit.data.shapes.paint import Pose
+from roikit.data.shapes.scene import SPLITS, Figure, draw
 
 VERSION = 1
 """Counted up whenever the same configuration would be drawn differently, so that an old cache is not taken for it."""
@@ -67,7 +69,9 @@ def shapes_folder(
     Returns:
         a folder with `annotations/instances_train.json`, `annotations/instances_val.json`, `images/train`,
         `images/val`. Annotations have two keys of their own: `angle`, the figure's turn in radians, counter-clockwise
-        as seen in the image, and `visible`, the share of it that is seen.
+        as seen in the image, and `visible`, the share of it that is seen. Of videos images have `video_id` and
+        `frame_id`, annotations `instance_id` and `pose`, the numbers a, b, c, d, x, y: a point (u, v) of the figure is
+        at (a·u + b·v + x, c·u + d·v + y).
     """
     if isinstance(level, str):
         level = level_of(level)
@@ -117,12 +121,12 @@ def _draw_all(level: Level, folder: Path, processes: int | None, progress: Progr
     annotations: dict[str, list] = {split: [] for split in SPLITS}
     done, total = 0, sum(counts.values())
     with _mapper(processes, total) as mapped:
-        for (_, split, _, _), results in zip(tasks, mapped(_draw_some, tasks), strict=True):
+        for (_, split, task_range, _), results in zip(tasks, mapped(_draw_some, tasks), strict=True):
             for image, found in results:
                 images[split].append(image)
                 for annotation in found:
                     annotations[split].append({"id": len(annotations[split]) + 1, **annotation})
-            done += len(results)
+            done += len(task_range)
             if progress is not None:
                 progress(f"drawing shapes:{level.name}", done, total)
     (folder / "annotations").mkdir()
@@ -143,27 +147,44 @@ def _draw_some(task: tuple[Level, str, range, Path]) -> list[tuple[dict[str, Any
     level, split, indices, folder = task
     results = []
     for index in indices:
-        pixels, figures = draw(level, split, index)
-        name = f"{index:06d}.jpg"
-        Image.fromarray(pixels).save(folder / "images" / split / name, quality=level.quality, subsampling=0)
-        image = {"id": index + 1, "file_name": name, "width": level.width, "height": level.height}
-        found = []
-        for figure in figures:
-            x1, y1, x2, y2 = figure.box
-            found.append(
-                {
-                    "image_id": index + 1,
-                    "category_id": figure.label,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": int(figure.mask.sum()),
-                    "iscrowd": 0,
-                    "segmentation": encode_mask(figure.mask),
-                    "angle": round(math.radians(figure.angle), 6),
-                    "visible": round(figure.visible, 4),
-                }
-            )
-        results.append((image, found))
+        for number, (pixels, found) in enumerate(_pictures(level, split, index)):
+            image: dict[str, Any] = {"id": index + 1, "file_name": f"{index:06d}.jpg"}
+            if isinstance(level, MovingLevel):
+                image = {"id": index * level.frames + number + 1, "file_name": f"{index:06d}-{number:02d}.jpg"}
+                image |= {"video_id": index + 1, "frame_id": number}
+            path = folder / "images" / split / image["file_name"]
+            Image.fromarray(pixels).save(path, quality=level.quality, subsampling=0)
+            image |= {"width": level.width, "height": level.height}
+            results.append((image, [{"image_id": image["id"], **_annotation(one), **more} for one, more in found]))
     return results
+
+
+def _pictures(level: Level, split: str, index: int) -> list[tuple[Any, list[tuple[Figure, dict[str, Any]]]]]:
+    """The picture of an index, or the frames of its video: pixels, and figures with what else is to be said of them."""
+    if not isinstance(level, MovingLevel):
+        pixels, figures = draw(level, split, index)
+        return [(pixels, [(one, {}) for one in figures])]
+    return [
+        (pixels, [(one, {"instance_id": track, "pose": _rounded(pose)}) for track, pose, one in found])
+        for pixels, found in draw_video(level, split, index)
+    ]
+
+
+def _rounded(pose: Pose) -> list[float]:
+    return [round(value, 6) for value in (pose.a, pose.b, pose.c, pose.d, pose.x, pose.y)]
+
+
+def _annotation(figure: Figure) -> dict[str, Any]:
+    x1, y1, x2, y2 = figure.box
+    return {
+        "category_id": figure.label,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": int(figure.mask.sum()),
+        "iscrowd": 0,
+        "segmentation": encode_mask(figure.mask),
+        "angle": round(math.radians(figure.angle), 6),
+        "visible": round(figure.visible, 4),
+    }
 
 
 @contextmanager
