@@ -184,6 +184,19 @@ def test_info(call):
         assert words in result.out
 
 
+def test_info_lists_detectors_necks_and_backbones(call):
+    """Every function that builds one, every neck, and each backbone that is not timm's own."""
+    from roikit import detection
+    from roikit.commands.detectors import TABLE
+    from roikit.detection.necks import NECKS
+
+    result = call("info", "--detectors")
+    detectors, necks, backbones = ([name for name, _, _ in rows] for _, rows in TABLE)
+    assert result.code == 0 and all(f"  {name} " in result.out for name in (*detectors, *necks, *backbones))
+    assert {name for name in detection.__all__ if name.endswith("rcnn")} | {"rfcn", "fgfa"} == set(detectors)
+    assert set(necks) == set(NECKS) and backbones == ["internimage_tiny", "vit_adapter_tiny"]
+
+
 def test_info_lists_every_extractor():
     """Run as `python -m roikit`; values worked out by hand, columns where the heading says."""
     result = tiny_run.roikit("info", "--extractors")

@@ -36,16 +36,18 @@ class Parser(argparse.ArgumentParser):
 def make_parser() -> Parser:
     parser = Parser(prog="roikit info", description="Versions, devices, and which kernels run here.")
     parser.add_argument("--extractors", action="store_true", help="List the region feature extractors.")
+    parser.add_argument("--detectors", action="store_true", help="List detectors, necks and backbones by their flags.")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(list(arguments))
-    if options.extractors:
-        from roikit.commands.extractors import listing
+    if options.extractors or options.detectors:
+        from roikit.commands import detectors, extractors
 
-        for line in listing():
-            print(line)
+        for chosen, module in ((options.extractors, extractors), (options.detectors, detectors)):
+            for line in module.listing() if chosen else ():
+                print(line)
         return 0
     for name, text in facts():
         print(f"{name:18} {text}")
