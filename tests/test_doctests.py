@@ -12,7 +12,7 @@ import torch
 import roikit
 
 PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis", "layers", "detection"]
-PACKAGES += ["data", "train"]
+PACKAGES += ["data", "oriented", "train"]
 
 
 def modules() -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import roikit
-from roikit.detection import mask_rcnn
+from roikit.analysis.counting import detector_multiply_adds
+from roikit.detection import faster_rcnn, mask_rcnn
 
 # Millions of parameters of Mask R-CNN with COCO's 80 categories, as printed in the tables of Swin (ICCV 2021, with the
 # released models) and PVTv2 (CVM 2022). They leave out what is frozen: the stem and the first stage of a ResNet.
@@ -21,6 +22,30 @@ PUBLISHED = {
     "resnext101_32x4d": 62.8,
     "resnext101_64x4d": 101.9,
 }
+
+
+# 10⁹ multiply-adds of a Mask R-CNN at 1280 × 800: mmdetection's own count of its ResNet-50, and InternImage's README.
+MULTIPLY_ADDS = {"resnet50": 260.1, "internimage_tiny": 270}
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_multiply_adds_as_published(name):
+    with torch.device("meta"):
+        model = mask_rcnn(name, num_classes=81)
+    assert detector_multiply_adds(model) == pytest.approx(MULTIPLY_ADDS[name], rel=0.015)
+
+
+def test_multiply_adds_of_dynamic_head():
+    """By hand, at 1280 × 800 and 256 channels: each block has deformable 3×3 convolutions of each of the 4 levels, of
+    the next finer and of the next coarser one, and one that predicts offsets and factors (27 channels)."""
+    with torch.device("meta"):
+        plain, model = (faster_rcnn("resnet50", neck, num_classes=81) for neck in ("fpn", "dyhead"))
+    cells = [200 * 320, 100 * 160, 50 * 80, 25 * 40]
+    read = sum(cells) + 2 * sum(cells[1:])
+    block = 9 * 256 * (256 * read + 27 * sum(cells))
+    attention = 4 * (256 * 64 + 64 * 1024) + 256 * (4 + 3 + 3)  # of the channels, and of each map that is read
+    more = 1e9 * (detector_multiply_adds(model) - detector_multiply_adds(plain))
+    assert more == pytest.approx(6 * (block + attention), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -34,7 +34,7 @@ def losses_of(run) -> list[dict]:
 @pytest.mark.parametrize("extractor", ["RoIAlign", "SemanticRoIAlign"])
 def test_a_run_from_one_flag(tmp_path, capsys, extractor):
     run = tmp_path / "run"
-    flags = ["--optim.steps=3", f"--extractor={extractor}", "--pictures=true", f"--out={run}"]
+    flags = ["--optim.steps=3", "--optim.ema=0.5", f"--extractor={extractor}", "--pictures=true", f"--out={run}"]
     assert main(["train", *MOVING, *FGFA, *flags]) == 0
     assert "slow" in capsys.readouterr().out and (run / "predictions.png").is_file()
     assert all(record["loss_flow"] > 0 for record in losses_of(run))

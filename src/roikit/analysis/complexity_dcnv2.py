@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ..detection import faster_rcnn, mask_rcnn
 from ..extractors import DeformRoIPool, ModulatedDeformRoIPool, RegionExtractor, RoIAlign
-from .counting import of_layers
+from .counting import counter_of_layers, of_layers
 
 # Faster R-CNN on one C5 map, Mask R-CNN with a pyramid; ResNet-50, 80 classes.
 Detector = Literal["faster", "mask"]
@@ -76,20 +75,14 @@ def parameters(model: nn.Module) -> float:
 def multiply_adds(model: Any) -> float:
     """10⁹ matrix products of the backbone on one image and of the box head's pooling of 1000 RoIs, counted while they
     run. The heads, which are the same in every row, are left out, and so are bilinear samples."""
-    deformed: Any = {torch.ops.torchvision.deform_conv2d: _deform_conv_flops}
     image = torch.empty(1, 3, HEIGHT, WIDTH, device="meta")
     box = torch.empty(1, 256, 4, 4, device="meta")
     rois = torch.zeros(ROIS, 5, device="meta")
     extractor = model.roi_heads.box_roi_pool.extractor_at(0)
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=deformed) as counter:
+    with torch.no_grad(), counter_of_layers() as counter:
         model.backbone.body.eval()(image)
         extractor(box, rois)
     return of_layers(counter) / 1e9
-
-
-def _deform_conv_flops(x_shape: list[int], weight_shape: list[int], *_: object, out_shape: list[int]) -> int:
-    """As a convolution's."""
-    return conv_flop_count(x_shape, weight_shape, out_shape)
 
 
 def count() -> list[dict[str, Any]]:

@@ -136,8 +136,8 @@ def _open_folder(
         if masks:
             whose = "VOC's" if isinstance(layout, VocFolder) else "ImageNet VID's"
             raise DataError(
-                f"{folder}: {whose} files are read for their upright boxes only; masks, and oriented boxes around "
-                "them, need a COCO file"
+                f"{folder}: {whose} files are read for their upright boxes only; oriented boxes lie around masks, and "
+                "masks need a COCO file"
             )
     if isinstance(layout, VidFolder):
         return read_vid(layout, split, progress=progress)
