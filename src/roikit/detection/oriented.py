@@ -18,6 +18,8 @@ from ..extractors.roi_transformer import LONGEST
 from ..oriented import oriented_nms, upright
 from .heads import FullBoxPredictor
 
+_MOST = 1 - 1e-6  # of a correlation, short of a box without width
+
 
 class OrientedBoxPredictor(FullBoxPredictor):
     """Scores ``Tensor[R, num_classes]``, and five box deltas for each class, ``Tensor[R, 5 * num_classes]``."""
@@ -28,50 +30,65 @@ class OrientedBoxPredictor(FullBoxPredictor):
 
 
 class OrientedBoxCoder:
-    """Oriented boxes as deltas of others, in the others' own frames (Ding et al., CVPR 2019, Eq. 1).
+    """Oriented boxes as deltas of others, in the others' own frames, by their second moments.
 
-    Seen from a reference (cx, cy, w, h, θ) whose sides lie along the axes u and v, a box at (cx', cy') with the sides
-    w' and h' and the angle θ' has the deltas
+    An angle jumps where a rectangle's name changes, and a head learns that jump slowly. The moments of a box do not:
+    with sides w', h' and angle θ against its reference they are
 
-        (u' - u) / w,   (v' - v) / h,   log(w' / w),   log(h' / h),   (θ' - θ) / 2π
+        s_u² = w'² cos²θ + h'² sin²θ,   s_v² = w'² sin²θ + h'² cos²θ,   s_uv = (h'² - w'²) sinθ cosθ
 
-    each times its weight. A rectangle has four names, a quarter turn apart with its sides exchanged: the one whose
-    angle is nearest to the reference's is meant. At θ = θ' = 0 the first four are Faster R-CNN's.
+    (a box as a Gaussian, as in Yang et al., ICML 2021). Seen from a reference with centre (u, v) and sides w, h its
+    deltas are, each times its weight,
+
+        (u' - u) / w,   (v' - v) / h,   log(s_u / w),   log(s_v / h),   artanh(s_uv / (s_u s_v))
+
+    At θ = 0 the first four are Faster R-CNN's and the last is 0. A square has the moments of every square of its size:
+    it is decoded as it would lie along the reference.
 
     Args:
         weights: of the five.
     """
 
-    def __init__(self, weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0, 10.0)) -> None:
+    def __init__(self, weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0, 5.0)) -> None:
         self.weights = tuple(weights)
 
     def encode(self, oriented: Tensor, reference: Tensor) -> Tensor:
         """The deltas ``[R, 5]`` that make references ``[R, 5]`` into boxes ``[R, 5]``."""
-        turn = oriented[:, 4] - reference[:, 4]
-        quarters = (turn / (math.pi / 2)).round()
-        odd = quarters.long() % 2 == 1
-        width = torch.where(odd, oriented[:, 3], oriented[:, 2])
-        height = torch.where(odd, oriented[:, 2], oriented[:, 3])
         x, y = oriented[:, 0] - reference[:, 0], oriented[:, 1] - reference[:, 1]
         cos, sin = reference[:, 4].cos(), reference[:, 4].sin()
-        w, h = reference[:, 2], reference[:, 3]
+        w, h, turn = reference[:, 2], reference[:, 3], oriented[:, 4] - reference[:, 4]
+        across, down = oriented[:, 2], oriented[:, 3]
+        along_u = torch.hypot(across * turn.cos(), down * turn.sin())
+        along_v = torch.hypot(across * turn.sin(), down * turn.cos())
+        mixed = (down + across) * (down - across) * turn.sin() * turn.cos() / (along_u * along_v)
         deltas = [
             (x * cos - y * sin) / w,
             (x * sin + y * cos) / h,
-            (width / w).log(),
-            (height / h).log(),
-            (turn - quarters * (math.pi / 2)) / (2 * math.pi),
+            (along_u / w).log(),
+            (along_v / h).log(),
+            mixed.clamp(-_MOST, _MOST).atanh(),
         ]
         return torch.stack(deltas, 1) * oriented.new_tensor(self.weights)
 
     def decode(self, deltas: Tensor, reference: Tensor) -> Tensor:
-        """The boxes ``[R, C, 5]`` of deltas ``[R, C, 5]`` and references ``[R, 5]``; no side grows by more than in
-        Faster R-CNN's coder."""
-        du, dv, dw, dh, turn = (deltas / deltas.new_tensor(self.weights)).unbind(2)
+        """The boxes ``[R, C, 5]`` of deltas ``[R, C, 5]`` and references ``[R, 5]``, named by the angle nearest to the
+        reference's; no side grows by more than in Faster R-CNN's coder."""
+        du, dv, dw, dh, mixed = (deltas / deltas.new_tensor(self.weights)).unbind(2)
         cx, cy, w, h, angle = (part[:, None] for part in reference.to(deltas.dtype).unbind(1))
         u, v, cos, sin = du * w, dv * h, angle.cos(), angle.sin()
-        sides = [side * delta.clamp(max=LONGEST).exp() for side, delta in ((w, dw), (h, dh))]
-        return torch.stack([cx + u * cos + v * sin, cy + v * cos - u * sin, *sides, angle + turn * 2 * math.pi], 2)
+        along_u, along_v = (side * delta.clamp(max=LONGEST).exp() for side, delta in ((w, dw), (h, dh)))
+        mixed = mixed.tanh().clamp(-_MOST, _MOST)
+        apart = (along_u + along_v) * (along_u - along_v) / 2
+        twisted = mixed * along_u * along_v
+        # the larger eigenvalue of the moments; the smaller one follows from their determinant
+        longer = ((along_u.square() + along_v.square()) / 2 + torch.hypot(apart, twisted)).sqrt()
+        shorter = along_u * along_v * (1 - mixed.square()).sqrt() / longer
+        turn = torch.atan2(-twisted, apart) / 2  # of the longer side
+        quarters = (turn / (math.pi / 2)).round()
+        standing = quarters != 0
+        width, height = torch.where(standing, shorter, longer), torch.where(standing, longer, shorter)
+        found = [cx + u * cos + v * sin, cy + v * cos - u * sin, width, height]
+        return torch.stack([*found, angle + turn - quarters * (math.pi / 2)], 2)
 
 
 class OrientedHeads(RoIHeads):
@@ -105,7 +122,7 @@ class OrientedHeads(RoIHeads):
             plain.detections_per_img,
         )
         self.rotated = rotated
-        self.oriented_coder = OrientedBoxCoder((*box_coder.weights, 10.0))
+        self.oriented_coder = OrientedBoxCoder((*box_coder.weights, box_coder.weights[2]))
 
     def read(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
