@@ -102,9 +102,9 @@ def _smallest(x: Tensor, y: Tensor, angle: Tensor) -> Tensor:
 def shared_area(oriented: Tensor, polygons: Tensor) -> Tensor:
     """The area that each oriented box ``[P, 5]`` shares with a polygon ``[P, V, 2]`` (x, y): ``[P]``, exact.
 
-    In the box's own frame the shared area is ∮ clamp(v, -h/2, h/2) du over the polygon's boundary where |u| ≤ w/2
-    (Green's theorem); on an edge the integrand is linear between at most four points. Nothing is sorted or counted, so
-    edges that coincide are no special case.
+    In the box's own frame the shared area is ∮ clamp(v, -h/2, h/2) du over the polygon's boundary where u is from -w/2
+    to w/2 (Green's theorem); on an edge the integrand is linear between at most four points. Nothing is sorted or
+    counted, so edges that coincide are no special case.
     """
     cx, cy, w, h, angle = (part[:, None] for part in oriented.unbind(1))
     x, y = polygons[..., 0] - cx, polygons[..., 1] - cy
