@@ -58,8 +58,8 @@ def around_polygons(polygons: Tensor) -> Tensor:
 
     Example:
         >>> square = torch.tensor([[[5.0, 0.0], [10.0, 5.0], [5.0, 10.0], [0.0, 5.0]]])
-        >>> around_polygons(square).round(decimals=3).tolist()
-        [[5.0, 5.0, 7.071, 7.071, -0.785]]
+        >>> around_polygons(square).round(decimals=3)
+        tensor([[ 5.0000,  5.0000,  7.0710,  7.0710, -0.7850]])
     """
     found = []
     for points in polygons.double():
