@@ -10,7 +10,7 @@ import pytest
 import roikit
 
 PACKAGE = Path(roikit.__file__).parent
-ORDER = "modes boxes oriented rules sums weights geometry layers extractors ops multiscale detection".split()
+ORDER = "documents modes boxes oriented rules sums weights geometry layers extractors ops multiscale detection".split()
 # What else a package may import: data knows no detector, analysis no training, and nothing imports the command line.
 MAY = {
     "data": {*ORDER},

@@ -77,7 +77,7 @@ def _changed(tree: Any, place: tuple, how: str, value: Any) -> None:
     elif how == "twice" and isinstance(tree, list):
         tree.append(copy.deepcopy(tree[last]))
     else:
-        tree[last] = value
+        tree[last] = copy.deepcopy(value)  # which a next change may be made in
 
 
 @st.composite

@@ -9,26 +9,40 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .. import modes
+
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor with a `TypeError` for an argument of another type than its annotation. What has a message of
-    its own is left to it: words to choose from, and the size of the output."""
-    hints = functools.cache(lambda: get_type_hints(init))  # not before everything that they name is there
+    its own is left to it: words to choose from, a number where there are several, and the
+    size of the output."""
 
     @functools.wraps(init)
     def checking(self: Any, *arguments: Any, **named: Any) -> None:
+        if modes.compiling():  # which has no use for a message, and does not know signatures
+            init(self, *arguments, **named)
+            return
         try:
             given = inspect.signature(init).bind(self, *arguments, **named).arguments
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
         for name, value in given.items():
-            kind = hints().get(name, Any)
+            kind = _hints(init).get(name, Any)
             if name != "output_size" and not _fits(value, kind):
                 wanted = kind.__name__ if isinstance(kind, type) else str(kind).replace("collections.abc.", "")
                 raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, not {value!r}")
         init(self, *arguments, **named)
 
     return checking
+
+
+@functools.cache
+def _hints(init: Callable[..., None]) -> dict[str, Any]:
+    """Its annotations, asked when it is called: not everything that they name is there before."""
+    try:
+        return get_type_hints(init)
+    except NameError:  # for type checkers alone
+        return {}
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -40,8 +54,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, bool)
     if origin in (Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
-    if origin in (Sequence, tuple):
-        return isinstance(value, Sequence) and not isinstance(value, str) and all(_fits(one, inner[0]) for one in value)
+    if origin is Sequence and isinstance(value, Sequence):
+        return not isinstance(value, str) and all(_fits(one, inner[0]) for one in value)
     if origin is Literal:
         return value in inner or isinstance(value, str)  # the constructor's own message lists the words
     return value is None if kind is type(None) else True

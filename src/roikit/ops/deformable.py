@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def deform_ps_roi_pool(
     size, x = pair(output_size), as_maps(one_map(input))[0]
     rois = Rois.of(boxes, x.shape[0]).in_dtype(geometry_dtype(x), x.device)
     part = size[0] if part_size is None else part_size
-    if not all(type(number) is int for number in (group_size, part, sample_per_part)):
+    if not all(isinstance(number, Integral) for number in (group_size, part, sample_per_part)):
         given = (group_size, part, sample_per_part)
         raise TypeError(f"group_size, part_size and sample_per_part must be whole numbers, not {given}")
     if min(group_size, part, sample_per_part) < 1:

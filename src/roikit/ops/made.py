@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -18,12 +18,10 @@ Boxes = Tensor | Sequence[Tensor]
 def made(kind: type[RegionExtractor], output_size: int | Sequence[int], **settings: Any) -> RegionExtractor:
     """``kind(output_size, **settings)``, which holds no state."""
     size = pair(output_size)
-    if any(
-        isinstance(value, list | dict) for value in settings.values()
-    ):  # no key of a cache; the constructor names it
+    if modes.compiling():  # a compiler would keep the cache's entry in mind: it makes the extractor while it traces
         return kind(size, **settings)
-    # A compiler would keep the cache's entry in mind; it makes the extractor while it traces.
-    return kind(size, **settings) if modes.compiling() else _kept(kind, size, **settings)
+    keys = all(isinstance(value, Hashable) for value in settings.values())  # else the constructor says what is wrong
+    return _kept(kind, size, **settings) if keys else kind(size, **settings)
 
 
 @functools.lru_cache(maxsize=256)
