@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -112,14 +113,16 @@ def test_what_is_read_of_a_box(runs, picture, name):
         pooled = viewer.extractors[reading.level](features, Rois(torch.tensor([BOX]), zero, zero), 1 / view.stride[0])
     values = (pooled[0, shown.channels].flatten(1).numpy() - shown.low[:, None]) / (shown.high - shown.low)[:, None]
     np.testing.assert_allclose(reading.values, values, atol=2e-4)
+    # and what the page sums up itself, of the map in 256 steps, is the same: nothing of the map is cut off
+    steps = [np.frombuffer(base64.b64decode(text), np.uint8) for text in shown.shown()["channels"]]
+    own = np.stack(steps) / 255 @ reading.weights.reshape(len(reading.weights), -1).T
+    np.testing.assert_allclose(own, values, atol=0.6 / 255)
     line = viewer.line(BOX, [-3.0, 0.0, 3.0])
     np.testing.assert_allclose(line[1], reading.values, atol=2e-4)
     assert not np.allclose(line[2], line[1], atol=1e-3)
 
 
 def test_weights_are_packed_in_256_steps(runs, picture):
-    import base64
-
     model, categories, _ = load_trained(runs["RoIAlign"])
     reading = Viewer(model, read_image(picture), "a run", "RoIAlign", categories).read(BOX)
     sent = packed(reading)
