@@ -8,38 +8,13 @@ import inspect
 import pytest
 import torch
 import torchvision
-from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision_models import SMALL, build, images, same_detections, single_level
 
 import roikit
 from roikit.detection.pooling import groups_of
 from roikit.extractors import EXTRACTORS
-
-SMALL = {"min_size": 96, "max_size": 128, "rpn_post_nms_top_n_test": 40, "rpn_post_nms_top_n_train": 40}
-
-
-def build(kind, **settings):
-    torch.manual_seed(7)
-    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
-    return kind(backbone, num_classes=3, **SMALL, **settings).eval()
-
-
-@functools.cache
-def images():
-    generator = torch.Generator().manual_seed(3)
-    return [torch.rand(3, 96, 128, generator=generator), torch.rand(3, 90, 110, generator=generator)]
-
-
-def same_detections(found, expected):
-    assert sum(len(one["boxes"]) for one in expected) > 10, "nothing was detected: the comparison says nothing"
-    for one, other in zip(found, expected, strict=True):
-        assert one.keys() == other.keys()
-        for key, value in other.items():
-            torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-4)
-
 
 UNALIGNED = functools.partial(roikit.RoIAlign, sampling_ratio=2, aligned=False)
 
@@ -218,23 +193,6 @@ def test_given_strides_are_read_for_the_maps_that_exist(more):
         model(images())
 
 
-class OneMap(nn.Sequential):
-    """A backbone with a single map of stride 8."""
-
-    out_channels = 8
-
-    def __init__(self, channels=3):
-        super().__init__(nn.Conv2d(channels, 8, 3, 8, 1), nn.BatchNorm2d(8))
-
-
-def single_level(**settings):
-    pool = torchvision.ops.MultiScaleRoIAlign(["0"], 7, 2)
-    anchors = AnchorGenerator(((16, 32, 64),), ((0.5, 1.0, 2.0),))
-    return FasterRCNN(
-        OneMap(**settings), num_classes=3, rpn_anchor_generator=anchors, box_roi_pool=pool, **SMALL
-    ).eval()
-
-
 def test_a_backbone_with_one_map():
     torch.manual_seed(7)
     model = single_level()
@@ -276,78 +234,3 @@ def test_state_dicts_and_copies():
         expected = model(images())
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             same_detections(other(images()), expected)
-
-
-class TestErrors:
-    """Nothing is changed by a refused replacement."""
-
-    @pytest.fixture(scope="class")
-    def model(self):
-        return build(FasterRCNN)
-
-    def refuse(self, model, message, *arguments, **settings):
-        before = model.roi_heads.box_roi_pool
-        with pytest.raises(ValueError, match=message):
-            roikit.replace_roi(model, *arguments, **settings)
-        assert model.roi_heads.box_roi_pool is before
-
-    def test_another_grid(self, model):
-        self.refuse(
-            model, r"box head was built for 7×7 parts and RoIAlign gives 14×14: construct it", roikit.RoIAlign(14)
-        )
-
-    def test_a_head_that_is_not_there(self, model):
-        self.refuse(model, "the model has no mask head", roikit.RoIAlign(7), mask=roikit.RoIAlign(14))
-
-    def test_no_extractor(self, model):
-        self.refuse(model, r"box must be a roikit.RegionExtractor such as roikit.RoIAlign\(\)", nn.Identity())
-        self.refuse(model, "box is an empty list", [])
-
-    def test_layers_for_other_channels(self, model):
-        self.refuse(
-            model, r"DeformRoIPool was made for 64 channels, but its maps have 256 .*: leave", roikit.DeformRoIPool(64)
-        )
-        layers = {"strides": {str(k): 4 * 2**k for k in range(4)}}
-        self.refuse(model, "made for 64 channels, but its maps have 256", roikit.DeformRoIPool(64), **layers)
-
-    def test_another_number_of_levels(self, model):
-        self.refuse(model, "4 levels need one extractor, or one each, not 2", [roikit.RoIAlign(7)] * 2)
-        mixed = [roikit.RoIAlign(7)] * 3 + [roikit.PSRoIAlign(7)]
-        self.refuse(model, "mixes extractors that are position-sensitive with others", mixed)
-
-    def test_missing_strides(self, model):
-        self.refuse(model, "strides has no entry for the feature map '1'", roikit.RoIAlign(7), strides={"0": 4})
-
-    def test_strides_of_a_map_that_is_not_there(self, model):
-        strides = {"0": 4, "1": 8, "2": 16, "3": 32, "layer4": 64}
-        self.refuse(model, "an entry for 'layer4', but the feature maps are", roikit.RoIAlign(7), strides=strides)
-        self.refuse(single_level(channels=1), "no entry for the feature map '0'", roikit.RoIAlign(7), strides={"x": 8})
-
-    def test_nothing_to_replace(self, model):
-        self.refuse(model, "nothing to replace: give an extractor", None)
-        masked = build(MaskRCNN)
-        before = masked.roi_heads.box_roi_pool
-        roikit.replace_roi(masked, None, mask=roikit.RoIAlign(14))
-        assert masked.roi_heads.box_roi_pool is before
-        assert isinstance(masked.roi_heads.mask_roi_pool, roikit.MultiScale)
-
-    def test_the_advice_names_an_argument_that_there_is(self, model):
-        self.refuse(model, r"construct it with output_size=\(7, 7\)", roikit.RoIAlign(14))
-        self.refuse(model, "construct it so that it gives 7×7 parts or, where it cannot", roikit.SectorPool(3, 3))
-        roikit.replace_roi(model, roikit.SectorPool(7, 7))
-
-    def test_not_a_two_stage_detector(self):
-        with pytest.raises(ValueError, match=r"Linear has no roi_heads.box_roi_pool"):
-            roikit.replace_roi(nn.Linear(2, 2), roikit.RoIAlign(7))
-
-    def test_a_wrong_mask_extractor_leaves_the_box_layer_alone(self):
-        model = build(MaskRCNN)
-        before = model.roi_heads.box_roi_pool
-        with pytest.raises(ValueError, match="mask head was built for 14×14 parts"):
-            roikit.replace_roi(model, roikit.RoIAlign(7), mask=roikit.RoIAlign(7))
-        assert model.roi_heads.box_roi_pool is before
-
-    def test_a_backbone_that_takes_no_colour_image(self):
-        model = single_level(channels=1)
-        self.refuse(model, "strides=", roikit.RoIAlign(7))
-        roikit.replace_roi(model, roikit.RoIAlign(7), strides={"0": 8})

@@ -20,7 +20,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from roikit.integrations.openmmlab import install  # noqa: E402
+from roikit.integrations.openmmlab import install  # noqa: E402  (quiet first)
 
 install()
 

@@ -34,9 +34,10 @@ def load_yaml(text: str) -> Any:
     import yaml
 
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         _unfolded(node, {})
-        return yaml.safe_load(text)
+        return None if node is None else loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
     except (ValueError, OverflowError, AttributeError) as error:  # a date or number that its constructor cannot make

@@ -49,13 +49,13 @@ def eager() -> bool:
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether values may be read: on a GPU that would synchronise, under compilation or a transform it would break.
+    """Whether values may be read: on a GPU that would synchronise, under compilation or a transform it would break."""
+    return eager() and type(tensor) in PLAIN and checked(tensor.device)
 
-    ``ROIKIT_CHECKS=1`` turns reading on for a GPU too.
-    """
-    if not eager() or type(tensor) not in PLAIN:
-        return False
-    return tensor.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
+
+def checked(device: torch.device) -> bool:
+    """Whether values on a device are read to check them; ``ROIKIT_CHECKS=1`` turns that on for a GPU too."""
+    return device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1"
 
 
 def alone(arguments: Iterable[Any]) -> bool:

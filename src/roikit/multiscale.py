@@ -89,7 +89,7 @@ class MultiScale(nn.Module):
     def _each(self) -> list[RegionExtractor]:
         """The extractor of each level; one where it is shared."""
         shared = isinstance(self.extractor, RegionExtractor)
-        return [self.extractor] if shared else list(self.extractor)  # type: ignore[list-item, arg-type]
+        return [self.extractor] if shared else list(self.extractor)  # type: ignore[list-item, arg-type]  # as just asked
 
     def extractor_at(self, level: int) -> RegionExtractor:
         """The extractor that reads the ``level``-th map."""
@@ -108,7 +108,7 @@ class MultiScale(nn.Module):
                     f"a {type(one).__name__} serves one grid of bins; roikit.DeformRoIPool and "
                     "roikit.ModulatedDeformRoIPool lend their layers to others"
                 )
-        each: list[Any] = [one.at(output_size) for one in self._each]  # type: ignore[operator]
+        each: list[Any] = [one.at(output_size) for one in self._each]  # type: ignore[operator]  # as just asked
         return self.like(extractor=each[0] if isinstance(self.extractor, RegionExtractor) else each)
 
     def like(self, **changes: Any) -> MultiScale:

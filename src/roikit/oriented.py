@@ -26,8 +26,10 @@ def corners(oriented: Tensor) -> Tensor:
 
 def upright(oriented: Tensor) -> Tensor:
     """The upright boxes ``[N, 4]`` (x1, y1, x2, y2) around oriented ones ``[N, 5]``."""
-    points = corners(oriented)
-    return torch.cat([points.amin(1), points.amax(1)], 1)
+    cx, cy, w, h, angle = oriented.unbind(1)
+    cos, sin = angle.cos().abs(), angle.sin().abs()
+    across, down = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
+    return torch.stack([cx - across, cy - down, cx + across, cy + down], 1)
 
 
 def oriented_boxes(masks: Tensor) -> Tensor:

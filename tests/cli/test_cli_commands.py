@@ -264,7 +264,7 @@ def test_worker_is_quiet_when_the_training_process_hangs_up():
     code = """
 import multiprocessing.resource_sharer as sharer, multiprocessing.util, socket, sys, time
 if sys.argv[1] == "quiet":
-    from roikit.train.evaluation import quiet_worker
+    from roikit.train.stream import quiet_worker
     quiet_worker(0)
 shared = sharer.DupFd(1)  # what a tensor on its way to another process is
 address = shared._id[0]

@@ -16,7 +16,6 @@ those of one that nothing happened to.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import json
 import os
@@ -36,6 +35,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # sums have one order; nothing runs beside 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tiny_run
+from faults import fill, jumping_clock, torn_write, workers
 
 STEPS = 8
 FLAGS = [
@@ -299,55 +299,6 @@ class Campaign:
             self.counts["pairs that ended to the same bits"] += 1
 
 
-def workers(launcher: int) -> list[int]:
-    """The training processes below torch's launcher (not their loaders')."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
-
-
-def torn_write(how: str, nth: int) -> None:
-    """The `nth` file from now on is not finished: the process dies before it, half-way, or before the renaming."""
-    from roikit.train import checkpoint
-
-    plain, left = checkpoint.write_atomically, [nth]
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def write(path: Path, content: bytes) -> None:
-        left[0] -= 1
-        if left[0]:
-            return plain(path, content)
-        if how == "before":
-            die()
-        if how == "unnamed":
-            os.replace = lambda *_: die()
-            plain(path, content)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as `write_atomically` does
-        with open(beside, "wb") as file:
-            file.write(content[: len(content) // 2])
-        die()
-
-    import roikit.train.runfolder as runfolder
-
-    checkpoint.write_atomically = runfolder.write_atomically = write
-
-
-def fill(place: Path, room: int) -> None:
-    """Leave so many bytes of a file system."""
-    free = os.statvfs(place)
-    size = max(0, free.f_bavail * free.f_frsize - room)
-    with open(place / "filling", "wb") as file, contextlib.suppress(OSError):
-        file.write(b"\0" * size)
-
-
-def jumping_clock(seed: float) -> None:
-    """Both clocks jump by up to ten days at every look."""
-    jumps, plain = random.Random(seed), (time.time, time.perf_counter)
-    time.time = lambda: plain[0]() + jumps.uniform(-1e6, 1e6)
-    time.perf_counter = lambda: plain[1]() + jumps.uniform(-1e6, 1e6)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, count in (("kills", 100), ("full", 10), ("frozen", 5), ("clocks", 5), ("pairs", 3)):
@@ -359,9 +310,9 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="roikit-kill-") as place:
         # what children need, once
-        from torchmetrics.detection import MeanAveragePrecision  # noqa: F401
+        from torchmetrics.detection import MeanAveragePrecision  # noqa: F401  (loaded)
 
-        from roikit.cli import main as _  # noqa: F401
+        from roikit.cli import main as _  # noqa: F401  (loaded)
 
         campaign = Campaign(Path(place), options.seed, options.workers)
         print(f"a run takes {campaign.seconds:.1f} s and {campaign.size / 1e6:.1f} MB", flush=True)

@@ -128,9 +128,13 @@ def finish(
     report: Report,
     *,
     masks: bool,
+    sizes: bool = True,
     progress: Progress | None = None,
 ) -> list[Record]:
-    """Check images and boxes together; records for what can be used, `problems` and `report` for the rest."""
+    """Check images and boxes together; records for what can be used, `problems` and `report` for the rest.
+
+    `sizes`: annotations of this format say the size of their image, and one that does not is noted.
+    """
     found = list(found)
     inspected = inspect_images([item.path for item in found], progress)
     if len(found) > _DECODED:
@@ -159,7 +163,7 @@ def finish(
     report.boxes = sum(len(record.boxes) for record in records)
     report.crowd = sum(int(record.iscrowd.sum()) for record in records)
     report.empty = sum(len(record.boxes) == 0 for record in records)
-    if unsized:
+    if unsized and sizes:
         report.notes.append(f"{unsized} annotations give no image size: the size was taken from the image")
     if turned:
         report.notes.append(f"{turned} images have an EXIF rotation that their annotation does not use: read as stored")

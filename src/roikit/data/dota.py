@@ -106,10 +106,7 @@ def read_dota(
             except DataError as error:
                 problems.add(file, error.message)
         found.append(item)
-    sized = len(report.notes)
-    records = finish(found, problems, report, masks=masks, progress=progress)
-    # no file of this format says the size of its image: that is nothing to be told
-    report.notes[sized:] = [note for note in report.notes[sized:] if "give no image size" not in note]
+    records = finish(found, problems, report, masks=masks, sizes=False, progress=progress)
     problems.raise_if_any()
     if not records:
         raise DataError(f"{folder}: no label file, so split {split!r} has no image")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from roikit.data.checks import Annotated, Box, Progress, counted, finish
 from roikit.data.dataset import DetectionDataset, Report
 from roikit.data.errors import DataError, Problems
 from roikit.data.images import SUFFIXES
 from roikit.data.text import is_litter, read_text
-from roikit.data.voc_files import objects_of, size_of
+from roikit.data.voc_files import corners_of, objects_of, parse, size_of
 
 CLASSES = {  # by WordNet's numbers, in the challenge's order
     "n02691156": "airplane",
@@ -45,7 +45,6 @@ CLASSES = {  # by WordNet's numbers, in the challenge's order
     "n02062744": "whale",
     "n02391049": "zebra",
 }
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,7 @@ def read_vid(data: VidFolder, split: str, *, progress: Progress | None = None) -
         item = Annotated(image, len(found) + 1, None, str(file), video=video, frame=place or 0)
         _read(file, item, labels, problems)
         found.append(item)
-    noted = len(report.notes)
     records = finish(found, problems, report, masks=False, progress=progress)
-    report.notes[noted:] = [note for note in report.notes[noted:] if "give no image size" not in note]
     problems.raise_if_any()
     if not records:
         raise DataError(f"{data.base}: split {split!r} has no frame")
@@ -145,33 +142,33 @@ def _listed(data: VidFolder, split: str, problems: Problems) -> list[tuple[str, 
 
 def _read(file: Path, item: Annotated, labels: dict[str, int], problems: Problems) -> None:
     """Add the objects of an annotation to its frame."""
-    try:
-        root = ElementTree.parse(file).getroot()
-        objects = objects_of(root)
-    except FileNotFoundError:
+    if not file.is_file():
         problems.add(file, "missing annotation: no such file")
         return
-    except ElementTree.ParseError as error:
-        problems.add(file, f"broken XML ({error})")
-        return
+    try:
+        root = parse(file)
+        objects = objects_of(root)
     except DataError as error:
         problems.add(file, error.message)
         return
     item.size = size_of(root, file, problems)
     for number, element in enumerate(objects, 1):
-        where = f"object {number}"
-        name = (element.findtext("name") or "").strip()
-        if name not in labels:
-            problems.add(file, f"{where}: unknown class {name!r}; ImageNet VID's 30 are n02691156 (airplane), …")
-            continue
-        texts = [element.findtext(f"bndbox/{key}") for key in _CORNERS]
         try:
-            x1, y1, x2, y2 = (float(text or "") for text in texts)
-        except ValueError:
-            problems.add(file, f"{where} ({CLASSES[name]}): bndbox {texts} is not four numbers")
-            continue
-        track = (element.findtext("trackid") or "").strip()
-        box = Box((x1, y1, x2 + 1, y2 + 1), labels[name], f"{where}, {CLASSES[name]}")
-        box.track = int(track) if track.isdigit() else None
-        box.degenerate = x2 <= x1 or y2 <= y1
-        item.boxes.append(box)
+            item.boxes.append(_box(element, f"object {number}", labels))
+        except DataError as error:
+            problems.add(file, error.message)
+
+
+def _box(element: Element, where: str, labels: dict[str, int]) -> Box:
+    name = (element.findtext("name") or "").strip()
+    if name not in labels:
+        raise DataError(f"{where}: unknown class {name!r}; ImageNet VID's 30 are n02691156 (airplane), …")
+    x1, y1, x2, y2 = corners_of(element, f"{where} ({CLASSES[name]})")
+    track = (element.findtext("trackid") or "").strip()
+    return Box(
+        (x1, y1, x2 + 1, y2 + 1),
+        labels[name],
+        f"{where}, {CLASSES[name]}",
+        degenerate=x2 <= x1 or y2 <= y1,
+        track=int(track) if track.isdigit() else None,
+    )

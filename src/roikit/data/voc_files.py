@@ -68,24 +68,33 @@ def _stem(name: str) -> str:
 
 
 def parse_all(folder: Path, problems: Problems, progress: Progress | None = None) -> dict[str, ElementTree.Element]:
-    """Every annotation below a folder by its path in it without the ending, such as `cam1/0001`: tags in small letters
-    and without namespaces."""
+    """Every annotation below a folder by its path in it without the ending, such as `cam1/0001`."""
     trees = {}
     files = [file for file in sorted(folder.rglob("*.xml")) if not is_litter(file)]
     for file in counted(files, "reading annotations", progress):
         try:
-            root = ElementTree.parse(file).getroot()
-        except ElementTree.ParseError as error:
-            problems.add(file, f"broken XML ({error})")
-            continue
-        except (OSError, ValueError, LookupError) as error:
-            problems.add(file, f"cannot be read ({error})")
-            continue
-        for element in root.iter():
-            if isinstance(element.tag, str):
-                element.tag = element.tag.rpartition("}")[2].lower()
-        trees[file.relative_to(folder).with_suffix("").as_posix()] = root
+            trees[file.relative_to(folder).with_suffix("").as_posix()] = parse(file)
+        except DataError as error:
+            problems.add(file, error.message)
     return trees
+
+
+def parse(file: Path) -> ElementTree.Element:
+    """An annotation, with tags in small letters and without namespaces.
+
+    Raises:
+        DataError: broken XML, or a file that cannot be read.
+    """
+    try:
+        root = ElementTree.parse(file).getroot()
+    except ElementTree.ParseError as error:
+        raise DataError(f"broken XML ({error})") from None
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(f"cannot be read ({error})") from None
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2].lower()
+    return root
 
 
 def objects_of(root: ElementTree.Element) -> list[ElementTree.Element]:
@@ -134,19 +143,7 @@ def box_of(element: ElementTree.Element, where: str, categories: Sequence[str]) 
         raise DataError(f"{where}: missing key 'name'")
     if name not in categories:
         raise DataError(f"{where}: unknown category {name!r}; known: {', '.join(categories)}")
-    corners = []
-    for key in _CORNERS:
-        text = element.findtext(f"bndbox/{key}")
-        if text is None:
-            raise DataError(f"{where} ({name}): missing key 'bndbox/{key}'")
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not -1e12 < value < 1e12:  # also true for NaN
-            raise DataError(f"{where} ({name}): {key} is {text.strip()!r}, not a number")
-        corners.append(value)
-    xmin, ymin, xmax, ymax = corners
+    xmin, ymin, xmax, ymax = corners_of(element, f"{where} ({name})")
     return Box(
         xyxy=(xmin - 1, ymin - 1, xmax, ymax),
         label=categories.index(name) + 1,
@@ -154,6 +151,27 @@ def box_of(element: ElementTree.Element, where: str, categories: Sequence[str]) 
         iscrowd=_flag(element.findtext("difficult") or "", f"{where} ({name}): difficult"),
         degenerate=xmax <= xmin or ymax <= ymin,
     )
+
+
+def corners_of(element: ElementTree.Element, where: str) -> list[float]:
+    """xmin, ymin, xmax and ymax of an object, as the file states them.
+
+    Raises:
+        DataError: one is missing, or is no number.
+    """
+    corners = []
+    for key in _CORNERS:
+        text = element.findtext(f"bndbox/{key}")
+        if text is None:
+            raise DataError(f"{where}: missing key 'bndbox/{key}'")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not -1e12 < value < 1e12:  # also true for NaN
+            raise DataError(f"{where}: bndbox/{key} is {text.strip()!r}, not a number")
+        corners.append(value)
+    return corners
 
 
 def _flag(text: str, where: str) -> int:

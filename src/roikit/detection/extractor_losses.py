@@ -75,7 +75,7 @@ class _Losses:
             return
         self.seen, self.matched = [], None
         for extractor in self.extractors:
-            extractor.weights = self._watched(type(extractor).weights.__get__(extractor))  # type: ignore[method-assign]
+            extractor.weights = self._watched(type(extractor).weights.__get__(extractor))  # type: ignore[method-assign]  # until `end`
         if self.oriented:
             self.heads.select_training_samples = self._sampled
 

@@ -15,6 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from ..extractors import RoITransformer
 from ..extractors.roi_transformer import LONGEST
+from ..geometry.rotated import of_boxes
 from ..oriented import oriented_nms, upright
 from .heads import FullBoxPredictor
 
@@ -135,10 +136,7 @@ class OrientedHeads(RoIHeads):
             weights: Any = pool.weights(features, boxes, image_shapes)
             pooled = extractor.after(weights.pool([features[name] for name in pool.featmap_names]), weights)
             return pooled, weights.rotated.detach(), weights
-        every = torch.cat(boxes)
-        x1, y1, x2, y2 = every.unbind(1)
-        reference = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, torch.zeros_like(x1)], 1)
-        return pool(features, boxes, image_shapes), reference, None
+        return pool(features, boxes, image_shapes), of_boxes(torch.cat(boxes)), None
 
     def forward(
         self,

@@ -152,7 +152,7 @@ class _Level:
 
     def shown(self) -> dict[str, Any]:
         scaled = (self.cells - self.low[:, None, None]) / (self.high - self.low)[:, None, None]
-        steps = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+        steps = np.round(scaled * 255).astype(np.uint8)
         height, width = self.size
         return {"height": height, "width": width, "channels": [encoded(channel) for channel in steps]}
 

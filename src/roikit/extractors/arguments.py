@@ -13,21 +13,21 @@ from .. import modes
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor with a `TypeError` for an argument of another type than its annotation. What has a message of
-    its own is left to it: words to choose from, a number where there are several, and the
-    size of the output."""
+    """A constructor with a `TypeError` for an argument of another type than its annotation. What has a message of its
+    own is left to it: words to choose from, a number where there are several, and the size of the output."""
 
     @functools.wraps(init)
     def checking(self: Any, *arguments: Any, **named: Any) -> None:
         if modes.compiling():  # which has no use for a message, and does not know signatures
             init(self, *arguments, **named)
             return
+        signature, hints = _asked(init)
         try:
-            given = inspect.signature(init).bind(self, *arguments, **named).arguments
+            given = signature.bind(self, *arguments, **named).arguments
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
         for name, value in given.items():
-            kind = _hints(init).get(name, Any)
+            kind = hints.get(name, Any)
             if name != "output_size" and not _fits(value, kind):
                 wanted = kind.__name__ if isinstance(kind, type) else str(kind).replace("collections.abc.", "")
                 raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, not {value!r}")
@@ -37,12 +37,13 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
 
 
 @functools.cache
-def _hints(init: Callable[..., None]) -> dict[str, Any]:
-    """Its annotations, asked when it is called: not everything that they name is there before."""
+def _asked(init: Callable[..., None]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """Its parameters and their annotations, asked when it is called: not everything that they name is there before."""
     try:
-        return get_type_hints(init)
+        hints = get_type_hints(init)
     except NameError:  # for type checkers alone
-        return {}
+        hints = {}
+    return inspect.signature(init), hints
 
 
 def _fits(value: Any, kind: Any) -> bool:

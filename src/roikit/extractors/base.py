@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class RegionExtractor(nn.Module, ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
-            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]  # replaced on purpose
 
     @checked
     def __init__(self, output_size: int | Sequence[int] = 7, expand: float = 1.0) -> None:
@@ -118,14 +118,7 @@ class RegionExtractor(nn.Module, ABC):
             pixels: what the method does to the boxes ``Tensor[R, 4]`` while they are in image pixels.
         """
         maps = as_maps(features)
-        alone = isinstance(features, Tensor)
-        if not alone and not isinstance(spatial_scale, Sequence):
-            raise ValueError(
-                f"{len(maps)} feature maps in a list need a list of as many spatial_scales, not {spatial_scale!r}"
-            )
-        scales: Sequence[Scale] = [spatial_scale] if alone else list(spatial_scale)  # type: ignore[list-item,arg-type]  # as checked above
-        if len(scales) != len(maps):
-            raise ValueError(f"{len(maps)} feature maps need as many spatial_scales, but there are {len(scales)}")
+        scales = each_scale(features, spatial_scale)
         if len(maps) > 1 and not isinstance(boxes, Rois):
             raise ValueError(
                 "several feature maps need Rois, which say each box's level: use roikit.MultiScale, or Rois with "
@@ -165,3 +158,22 @@ def refuse_script(module: nn.Module) -> None:
         "arguments of any name, and what extractors take depends on the method. Use torch.compile(model) to run it "
         "faster, torch.export.export(model, …) or roikit.integrations.onnx to save it"
     )
+
+
+def each_scale(features: Maps, spatial_scale: Scale | Sequence[Scale]) -> list[Scale]:
+    """The spatial_scale of each map: of a map alone one, which may be a pair, of a list of maps a list.
+
+    Raises:
+        ValueError: not one for each map.
+    """
+    if isinstance(features, Tensor):
+        return [cast(Scale, spatial_scale)]
+    if not isinstance(spatial_scale, Sequence):
+        raise ValueError(
+            f"{len(features)} feature maps in a list need a list of as many spatial_scales, not {spatial_scale!r}"
+        )
+    if len(spatial_scale) != len(features):
+        raise ValueError(
+            f"{len(features)} feature maps need as many spatial_scales, but there are {len(spatial_scale)}"
+        )
+    return list(spatial_scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..layers.init import steers
 from ..sums.exact import exact
 from ..sums.maps import Maps, as_maps
 from ..weights.attention import Attention
-from .base import Boxes, RegionExtractor
+from .base import Boxes, RegionExtractor, each_scale
 from .support import SUPPORTS, Support, valid_cells
 
 ImageSizes = Sequence[tuple[int, int]]
@@ -110,9 +110,9 @@ class LearnedRegionFeatures(RegionExtractor):
         self.position = nn.Linear(2 * embed_dim, geometry_dim, bias=False) if geometry else None  # W^im
         self.appearance = nn.Conv2d(channels, self.parts, 1, bias=False) if appearance else None  # W^app
         for layer in self.children():  # appearance at the attention's rate blurs the places before it says anything
-            nn.init.normal_(steers(layer, "places" if start == "grid" else "cells").weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.normal_(steers(layer, "places" if start == "grid" else "cells").weight, std=0.01)  # type: ignore[arg-type]  # linear
         if geometry and start == "grid":
-            as_a_grid(self.box_shared, self.box_parts, self.position, self.output_size, grid_width)  # type: ignore[arg-type]
+            as_a_grid(self.box_shared, self.box_parts, self.position, self.output_size, grid_width)  # type: ignore[arg-type]  # all there
         self.start, self.grid_width = start, grid_width
         self.prior = GridPrior(self.output_size) if prior else None
 
@@ -132,8 +132,7 @@ class LearnedRegionFeatures(RegionExtractor):
         rois, cells = self.locate(features, boxes, spatial_scale)
         maps = as_maps(features)
         self.check_channels(maps)
-        given = [spatial_scale] if isinstance(features, Tensor) else list(spatial_scale)  # type: ignore[arg-type]
-        scales = [scale_pair(cast(Scale, scale)) for scale in given]
+        scales = [scale_pair(scale) for scale in each_scale(features, spatial_scale)]
         rows, cols = self.logits(rois.boxes, rois.level, maps, scales)
         support = valid_cells(maps, rois, scales, image_sizes)
         allowed, samples = support.choose(cells, self.support, self.max_inside, self.max_outside)

@@ -39,7 +39,7 @@ class PSRoIPool(RegionExtractor):
     def weights(self, features: Maps, boxes: Boxes, spatial_scale: Scale | Sequence[Scale] = 1.0) -> ShiftedBins:
         maps = as_maps(features)
         rois, cells = self.locate(features, boxes, spatial_scale)
-        axes = geometry.rounded_bins(cells.detach(), self.output_size, cells_of(maps, rois.level))
+        axes = geometry.rounded_bins(cells.detach(), self.output_size, cells_of([x.shape for x in maps], rois.level))
         channels = position_sensitive(maps[0].shape[1], self.output_size, maps[0].device)
         return ShiftedBins(*axes, rois, self.output_size, channels=channels)
 

@@ -12,7 +12,7 @@ from ..geometry import rotated
 from ..geometry.rotated_adaptive import in_groups, put_back
 from ..sums.maps import Maps, as_maps, cells_of
 from ..weights import Points
-from .base import Boxes, RegionExtractor
+from .base import Boxes, RegionExtractor, each_scale
 
 
 class RotatedRoIAlign(RegionExtractor):
@@ -73,7 +73,7 @@ class RotatedRoIAlign(RegionExtractor):
         **extras: Any,
     ) -> Tensor:
         if self.sampling_ratio > 0 or set(extras) - set(self.extras):  # which the base refuses
-            return super().forward(features, boxes, spatial_scale, **extras)  # type: ignore[arg-type]
+            return super().forward(features, boxes, spatial_scale, **extras)  # type: ignore[arg-type]  # None is refused
         rois, turned = self._read(features, boxes, spatial_scale, **extras)
         return pool_rotated(features, rois, turned, spatial_scale, self.output_size, self.sampling_ratio)
 
@@ -123,8 +123,8 @@ def rotated_points(
     Args:
         shift: of the box, in cells, towards the first: ½ is RoI Align's pixel model.
     """
-    each = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
-    cells = cells_of(as_maps(features), rois.level)
+    each = rotated.scales_of(each_scale(features, spatial_scale), rois.level, turned)
+    cells = cells_of([x.shape for x in as_maps(features)], rois.level)
     points, weights = rotated.points(turned, each, cells, grid, sampling_ratio, shift)
     return Points(points, weights, rois, grid, rotated=turned)
 
@@ -139,8 +139,9 @@ def pool_rotated(
     shift: float = 0.5,
 ) -> Tensor:
     """``rotated_points`` pooled, adaptive samples in groups of RoIs that memory holds together."""
-    scales = rotated.scales_of(_listed(features, spatial_scale), rois.level, turned)
-    groups = in_groups(turned, scales, cells_of(as_maps(features), rois.level), grid, sampling_ratio, shift)
+    scales = rotated.scales_of(each_scale(features, spatial_scale), rois.level, turned)
+    cells = cells_of([x.shape for x in as_maps(features)], rois.level)
+    groups = in_groups(turned, scales, cells, grid, sampling_ratio, shift)
 
     def pooled(some: Rois, boxes: Tensor) -> Tensor:
         return rotated_points(features, some, boxes, spatial_scale, grid, sampling_ratio, shift).pool(features)
@@ -148,8 +149,3 @@ def pool_rotated(
     if not groups:
         return pooled(rois, turned)
     return put_back([pooled(Rois(rois.boxes[i], rois.batch[i], rois.level[i]), turned[i]) for i in groups], groups)
-
-
-def _listed(features: Maps, spatial_scale: Scale | Sequence[Scale]) -> Sequence[Scale]:
-    """The spatial_scale of each map."""
-    return [spatial_scale] if isinstance(features, Tensor) else spatial_scale  # type: ignore[list-item,return-value]  # one of a map, several of a list

@@ -56,7 +56,7 @@ class ValidCells:
         around = self.inside(_twice(cells))
         # The cell that a RoI without any takes may lie outside of twice its area.
         low, high = torch.minimum, torch.maximum
-        return tuple(f(a, b) for f, a, b in zip((low, high, low, high), around, box, strict=True)), samples  # type: ignore[return-value]
+        return tuple(f(a, b) for f, a, b in zip((low, high, low, high), around, box, strict=True)), samples  # type: ignore[return-value]  # four
 
     def inside(self, cells: Tensor) -> Range:
         """The cells whose centre lies in a box; where there are none, the one nearest to its centre."""
@@ -115,7 +115,7 @@ def valid_cells(
     Raises:
         ValueError: not one size for each image, or a size that is not positive.
     """
-    height, width = cells_of(maps, rois.level)
+    height, width = cells_of([x.shape for x in maps], rois.level)
     if image_sizes is None:
         return ValidCells(height, width, True)
     if len(image_sizes) != maps[0].shape[0]:

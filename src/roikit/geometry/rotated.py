@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import modes
 from ..boxes import Rois, Scale, check_shape, constant, of_level, raise_first, read_images, scale_pair
+from ..oriented import upright
 from .rotated_adaptive import adaptive_samples, along
 
 Boxes = Tensor | Sequence[Tensor] | Rois
@@ -26,14 +27,6 @@ def of_boxes(boxes: Tensor) -> Tensor:
     """``Tensor[R, 4]`` (x1, y1, x2, y2) as rotated boxes ``Tensor[R, 5]`` with θ = 0."""
     x1, y1, x2, y2 = boxes.unbind(1)
     return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, torch.zeros_like(x1)], 1)
-
-
-def enclosing(rotated: Tensor) -> Tensor:
-    """The upright boxes ``Tensor[R, 4]`` around rotated ones ``Tensor[R, 5]``."""
-    cx, cy, w, h, angle = rotated.unbind(1)
-    cos, sin = angle.cos().abs(), angle.sin().abs()
-    across, down = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
-    return torch.stack([cx - across, cy - down, cx + across, cy + down], 1)
 
 
 def enlarge(rotated: Tensor, width: float, height: float) -> Tensor:
@@ -96,7 +89,7 @@ def read(
         assert batch is not None
         if levels > 1:
             raise ValueError("several feature maps need to know each RoI's level: give boxes too, as Rois")
-        return Rois.of(Rois(enclosing(table), batch, torch.zeros_like(batch)), images), table
+        return Rois.of(Rois(upright(table), batch, torch.zeros_like(batch)), images), table
     if table.shape[0] != rois.batch.shape[0]:
         raise ValueError(
             f"{name} has {table.shape[0]} rows and boxes has {rois.batch.shape[0]}: one each for every RoI"

@@ -97,7 +97,7 @@ def replace_roi(model: Model, extractor: Extractors, *, head: str = "box") -> Mo
         raise ValueError(
             f"{type(model).__name__} has no roi_heads.{head}_pooler: it is no detectron2 model with that head"
         )
-    channels = {x.channels for x in model.backbone.output_shape().values()}  # type: ignore[operator, union-attr]
+    channels = {x.channels for x in model.backbone.output_shape().values()}  # type: ignore[operator, union-attr]  # detectron2's
     scales = [layer.spatial_scale for layer in old.level_poolers]
     new = Pooler(
         extractor,

@@ -78,10 +78,10 @@ class DeformConv(nn.Conv2d):
             made = cls(
                 conv.in_channels,
                 conv.out_channels,
-                conv.kernel_size,  # type: ignore[arg-type]
-                conv.stride,  # type: ignore[arg-type]
-                conv.padding,  # type: ignore[arg-type]
-                conv.dilation,  # type: ignore[arg-type]
+                conv.kernel_size,  # type: ignore[arg-type]  # a pair
+                conv.stride,  # type: ignore[arg-type]  # a pair
+                conv.padding,  # type: ignore[arg-type]  # a pair, or a word
+                conv.dilation,  # type: ignore[arg-type]  # a pair
                 conv.groups,
                 conv.bias is not None,
                 modulated=modulated,
@@ -179,7 +179,7 @@ def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
     if conv.padding == "valid":
         return (0, 0)
     if conv.padding != "same":
-        return conv.padding  # type: ignore[return-value]
+        return conv.padding  # type: ignore[return-value]  # a pair
     rows, cols = (dilation * (size - 1) for dilation, size in zip(conv.dilation, conv.kernel_size, strict=True))
     if rows % 2 or cols % 2:
         raise ValueError(f'padding="same" of a kernel of {conv.kernel_size} is uneven: give it as numbers')

@@ -105,14 +105,14 @@ def _rectifier() -> nn.Module:
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
     nn.init.kaiming_normal_(layer.weight, a=0.1)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
     return nn.Sequential(layer, _rectifier())
 
 
 def _flow(inputs: int) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, 2, 3, 1, 1)
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
     return layer
 
 

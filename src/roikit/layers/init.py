@@ -36,5 +36,5 @@ def steers(layer: Layer, what: Steers) -> Layer:
             it predicts chooses, a single one after a few steps if it learns too fast; "places", by layers that begin as
             a sharp grid of such cells; "samples" of a convolution, which it moves.
     """
-    layer.steers = what  # type: ignore[assignment]
+    layer.steers = what  # type: ignore[assignment]  # an attribute of its own
     return layer

@@ -12,28 +12,18 @@ import math
 import torch
 from torch import Tensor
 
-from .common import clip_window, edges, per_roi
+from .common import edges, interpolated, per_roi, window_of_samples
 
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
     start, beta, near, _ = edges(lo, size, bins)
     start, step = start + near, (beta / samples)[..., None]
     n = per_roi(cells, lo)
-    last = n[..., None] - 1
     at = start[..., None] + torch.arange(samples, device=lo.device).to(lo.dtype) * step  # [R, bins, S]
-    counted = ~((at < -0.5) | (at > last + 0.5))  # a NaN counts, so that it is seen
+    counted = ~((at < -0.5) | (at > n[..., None] - 0.5))  # a NaN counts, so that it is seen
     share = counted.to(lo.dtype) / counted.sum(-1, keepdim=True).clamp(min=1).to(lo.dtype)
-    at = torch.minimum(at.clamp(min=0), last)
-    low = torch.floor(at.detach()).nan_to_num(0.0)
-    part = at - low
-    low = torch.minimum(low.clamp(min=0), last).to(torch.int64)
-    high = torch.minimum(low + 1, last.to(torch.int64))
-    out = torch.zeros((*start.shape, width), dtype=lo.dtype, device=lo.device)
-    out = out.scatter_add(-1, low, share * (1 - part)).scatter_add(-1, high, share * part)
     far = start + (samples - 1) * step[..., 0]
-    first = torch.minimum(torch.floor(torch.minimum(start, far).detach()).clamp(min=0), n - 1)
-    stop = torch.floor(torch.maximum(start, far).detach()) + 2
-    return out, clip_window(first, torch.maximum(stop, first + 1), n)
+    return interpolated(at, share, n, width), window_of_samples(start, far, n)
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import modes
-from .common import clip_window, edges, per_roi
+from .common import edges, interpolated, per_roi, window_of_samples
 
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -39,22 +39,10 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
         skip = (torch.floor((-1 - start.detach()) / step - 0.5) - 1).clamp(min=0).nan_to_num(0.0)
     order = skip[..., None] + torch.arange(most, device=lo.device).to(lo.dtype)  # [R, bins, most]
     at = start[..., None] + (order + 0.5) * beta[..., None] / count[..., None].clamp(min=1)
-    cells_ = n[..., None]
-    counted = (order < count[..., None]) & ~((at < -1) | (at > cells_))
-    at = torch.minimum(at.clamp(min=0), cells_ - 1)
-    low = torch.floor(at.detach()).nan_to_num(0.0)
-    part = at - low
+    counted = (order < count[..., None]) & ~((at < -1) | (at > n[..., None]))
     share = counted.to(lo.dtype) / count[..., None].clamp(min=1)
-    low = torch.minimum(low.clamp(min=0), cells_ - 1).to(torch.int64)
-    high = torch.minimum(low + 1, (cells_ - 1).to(torch.int64))
-    shape = (*start.shape, width)
-    out = torch.zeros(shape, dtype=lo.dtype, device=lo.device)
-    out = out.scatter_add(-1, low, share * (1 - part)).scatter_add(-1, high, share * part)
     far = start + (count - 0.5) * beta / count.clamp(min=1)
-    first = torch.floor(torch.minimum(start, far).detach()).clamp(min=0)
-    first = torch.minimum(first, n - 1)
-    stop = torch.floor(torch.maximum(start, far).detach()) + 2
-    return out, clip_window(first, torch.maximum(stop, first + 1), n)
+    return interpolated(at, share, n, width), window_of_samples(start, far, n)
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

@@ -9,8 +9,8 @@ u, the bin reaches from p = lo + iβ - u to q = p + β; T0, T1, T2 = the kinks -
 
 which is exact for wide bins. For narrow ones (β < 1) it is the form of ``integral``, in which T is measured from p and
 divided by β, so that nothing cancels. m has a continuous derivative whichever way a tie is broken: a T that is a kink
-has the factor 0. A bin that has one cell alone (all of it
-that is on the map lies beyond the last centre) has the constant tap 1, not a quotient of two small numbers.
+has the factor 0. A bin that has one cell alone (all of it that is on the map lies beyond the last centre) has the
+constant tap 1, not a quotient of two small numbers.
 
 Differentiable in lo and size. A bin of at most ``LEAST`` cells, or with no more on the map, counts as outside: the
 inverse cubed, which the second derivative needs, would overflow.
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common import clip_window, edges, per_roi
+from .common import clip_window, edges, mean_of_hat, per_roi
 
 LEAST = 1e-10
 
@@ -37,7 +37,7 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
     p, q = (edge.clamp(-3, 3) + 0 * edge for edge in (p, q))  # beyond ±1 nothing counts
     beta = beta[..., None]
     narrow, none = beta < 1, beta <= LEAST
-    mass = torch.where(narrow, _narrow(p, torch.where(narrow & ~none, beta, torch.ones_like(beta))), _wide(p, q))
+    mass = torch.where(narrow, mean_of_hat(p, torch.where(narrow & ~none, beta, torch.ones_like(beta))), _wide(p, q))
     off_map = ((cell >= n[..., None]) | none) & ~torch.isnan(p)  # a NaN box gives NaN, not silence
     mass = torch.where(off_map, torch.zeros_like(mass), mass)
     total = mass.sum(-1, keepdim=True)
@@ -51,11 +51,6 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
 def _wide(p: Tensor, q: Tensor) -> Tensor:
     t0, t1, t2 = (torch.maximum(q.clamp(max=kink), p) for kink in (-1, 0, 1))
     return (t1 - t0) * (1 + (t0 + t1) / 2) + (t2 - t1) * (1 - (t1 + t2) / 2)
-
-
-def _narrow(p: Tensor, beta: Tensor) -> Tensor:
-    s0, s1, s2 = (((kink - p) / beta).clamp(0, 1) for kink in (-1, 0, 1))
-    return (s1 - s0) * (1 + p + beta * (s0 + s1) / 2) + (s2 - s1) * (1 - p - beta * (s1 + s2) / 2)
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

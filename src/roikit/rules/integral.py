@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common import clip_window, edges, per_roi
+from .common import clip_window, edges, mean_of_hat, per_roi
 
 LEAST = 1e-10
 
@@ -31,10 +31,7 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
     length = torch.where(some, beta, torch.ones_like(beta))[..., None]  # [R, 1, 1]
     cell = torch.arange(width, device=lo.device)
     p = start[..., None] - cell.to(start.dtype)  # [R, bins, width]
-    s0 = ((-1 - p) / length).clamp(0, 1)
-    s1 = (-p / length).clamp(0, 1)
-    s2 = ((1 - p) / length).clamp(0, 1)
-    tap = (s1 - s0) * (1 + p + length * (s0 + s1) / 2) + (s2 - s1) * (1 - p - length * (s1 + s2) / 2)
+    tap = mean_of_hat(p, length)
     n = per_roi(cells, start)
     on_map = some[..., None] & (cell < n[..., None])
     nan = torch.isnan(p)  # a NaN box gives NaN, not silence

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import rules
-from ..boxes import of_level
+from .maps import own_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +41,7 @@ class Axes:
     def _by_rule(self, axis: int, level: Tensor, sizes: Sequence[Sequence[int]]) -> Tensor:
         rule, given = rules.RULES[rules.NAMES[self.rules[axis]]], (self.rows, self.cols)[axis]
         cells = [size[axis] for size in sizes]
-        count: Any = cells[0] if len(cells) == 1 else of_level(cells, level)
-        if given.ndim == 3:
-            count = count if len(cells) == 1 else count.repeat_interleave(given.shape[1])
+        count = own_side(cells, level, given.shape[1] if given.ndim == 3 else 1)
         lo, size = given.reshape(-1, 2).unbind(1)
         taps = rule.taps(lo, size, self.bins[axis], self.samples[axis], count, max(cells))[0]
         return taps.reshape(*given.shape[:2], max(cells)) if given.ndim == 3 else taps

@@ -61,8 +61,8 @@ def _readable(*tensors: Tensor) -> bool:
 def _sizes(maps: Sequence[Tensor] | Sequence[int]) -> Sizes:
     """(H, W) of each level, of maps or of their flat shapes."""
     if len(maps) and isinstance(maps[0], Tensor):
-        return [x.shape[2:] for x in maps]  # type: ignore[union-attr]
-    return [shape[2:] for shape in unflatten(maps)]  # type: ignore[arg-type]
+        return [x.shape[2:] for x in maps]  # type: ignore[union-attr]  # all are, as the first
+    return [shape[2:] for shape in unflatten(maps)]  # type: ignore[arg-type]  # numbers
 
 
 def _most(sizes: Sizes, axis: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from torch import Tensor
 
 from .. import modes
@@ -12,7 +10,7 @@ from ..boxes import check_index
 
 def readable(values: Tensor) -> bool:
     """Whether an operation may read ``values`` to check them: on a GPU it would wait for all that runs there."""
-    return not modes.transformed() and (values.device.type == "cpu" or os.environ.get("ROIKIT_CHECKS") == "1")
+    return not modes.transformed() and modes.checked(values.device)
 
 
 def check(batch: Tensor, level: Tensor, images: int, levels: int) -> None:

@@ -60,6 +60,15 @@ def laid(x: Tensor, last: bool) -> Tensor:
     return x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x.contiguous()
 
 
-def cells_of(maps: Sequence[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:
-    """The numbers of rows and of columns of each RoI's own map: int64 ``Tensor[R]`` each."""
-    return of_level([x.shape[2] for x in maps], level), of_level([x.shape[3] for x in maps], level)
+def cells_of(shapes: Sequence[Sequence[int]], level: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers of rows and of columns, the last two of its map's shape, for each RoI: int64 ``Tensor[R]`` each."""
+    return of_level([shape[-2] for shape in shapes], level), of_level([shape[-1] for shape in shapes], level)
+
+
+def own_side(sides: Sequence[int], level: Tensor, each: int = 1) -> int | Tensor:
+    """The side of each RoI's own map, of one for each level: where all are one, that; else int64 ``Tensor[R]``, or
+    ``Tensor[R · each]`` with each RoI's so often."""
+    if len(sides) == 1:
+        return sides[0]
+    own = of_level(sides, level)
+    return own if each == 1 else own.repeat_interleave(each)

@@ -71,10 +71,10 @@ class Where(Protocol):
 
     @property
     def fixed(self) -> tuple[Any, ...]:
-        """What the definition is told besides taps, and has no derivative."""
+        """What the definition of a gradient to taps is told besides them."""
 
-    def taps(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-        """The weights, written out for maps of ``sizes`` [(H, W), …]: rows and columns, or nothing."""
+    def definition(self, sizes: Sequence[Sequence[int]]) -> tuple[Any, ...]:
+        """What the definition is told for maps of ``sizes`` [(H, W), …]: weights, if any, and what is fixed."""
 
     def counted(self, axis: int, taps: Tensor) -> Tensor:
         """Taps of an axis, 0 where they do not count."""
@@ -149,34 +149,34 @@ class Sum:
     # The arguments of an operator after those that it is linear in: the fixed tensors, the numbers, and two more of a
     # spread (shapes and layout) or one more of a gradient to taps (their width).
 
-    def _pool(self, maps, *rest):
+    def _where(self, taps: Sequence[Tensor], rest: Sequence[Any]) -> Where:
+        return self.read(taps, rest[: self.count], rest[self.count])
+
+    def _pool(self, maps, *arguments):
         n = len(self.names)
-        where = self.read(rest[:n], rest[n : n + self.count], rest[n + self.count])
-        runs, last = self._chosen(maps[0].device, where, [x.shape for x in maps]), is_channels_last(maps[0])
+        where, shapes = self._where(arguments[:n], arguments[n:]), [x.shape for x in maps]
+        runs, last = self._chosen(maps[0].device, where, shapes), is_channels_last(maps[0])
         if runs is not None:
             return runs.pool(maps, where, last)
-        return laid(_written_out(self.reference.pool, maps, where), last)
+        wide = sum_dtype(maps[0].dtype)
+        out = self.reference.pool([x.to(wide) for x in maps], *_definition(where, shapes, wide))
+        return laid(out.to(maps[0].dtype), last)
 
-    def _pool_like(self, maps, *rest):
+    def _pool_like(self, maps, *arguments):
         n = len(self.names)
-        where = self.read(rest[:n], rest[n : n + self.count], rest[n + self.count])
-        shape = where.shape(maps[0].shape[1])
-        if is_channels_last(maps[0]):
-            return maps[0].new_empty((shape[0], *shape[2:], shape[1])).movedim(-1, 1)
-        return maps[0].new_empty(shape)
+        shape = self._where(arguments[:n], arguments[n:]).shape(maps[0].shape[1])
+        return laid(maps[0].new_empty(shape), is_channels_last(maps[0]))
 
     def _spread(self, *arguments):
         n = len(self.names)
-        taps, grad, rest = arguments[:n], arguments[n], arguments[n + 1 :]
-        where = self.read(taps, rest[: self.count], rest[self.count])
-        shapes, last = unflatten(rest[-2]), rest[-1]
+        grad, rest = arguments[n], arguments[n + 1 :]
+        where, shapes, last = self._where(arguments[:n], rest), unflatten(rest[-2]), rest[-1]
         runs = self._chosen(grad.device, where, shapes)
         if runs is not None:
             return runs.spread(grad, where, shapes, last)
         wide = sum_dtype(grad.dtype)
-        weights = [widened(t, wide) for t in where.taps([s[2:] for s in shapes])]
-        told = (where.batch, where.level, *weights, *where.fixed)
-        return [laid(x.to(grad.dtype), last) for x in self.reference.spread(grad.to(wide), *told, shapes)]
+        maps = self.reference.spread(grad.to(wide), *_definition(where, shapes, wide), shapes)
+        return [laid(x.to(grad.dtype), last) for x in maps]
 
     def _spread_like(self, *arguments):
         grad, shapes, last = arguments[len(self.names)], unflatten(arguments[-2]), arguments[-1]
@@ -185,7 +185,7 @@ class Sum:
 
     def _along(self, axis: int) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
         def grad_taps(maps, other, grad, *rest):
-            where, width = self.read((other, other), rest[: self.count], rest[self.count]), rest[self.count + 1]
+            where, width = self._where((other, other), rest), rest[-1]
             runs = self._chosen(grad.device, where, [x.shape for x in maps])
             if runs is not None:
                 return runs.grad_taps(maps, other, grad, where, axis, width)
@@ -195,8 +195,7 @@ class Sum:
             return where.counted(axis, self.reference.grad_taps(*given, weights, *where.fixed, axis, width))
 
         def like(maps, other, grad, *rest):
-            where = self.read((other, other), rest[: self.count], rest[self.count])
-            return other.new_empty(where.taps_shape(axis, rest[self.count + 1]))
+            return other.new_empty(self._where((other, other), rest).taps_shape(axis, rest[-1]))
 
         return grad_taps, like
 
@@ -266,13 +265,7 @@ def flatten(maps: Sequence[Tensor]) -> list[int]:
     return [size for x in maps for size in x.shape]
 
 
-def _written_out(pool: Callable[..., Tensor], maps: Sequence[Tensor], where: Where) -> Tensor:
-    """By the definition, in the type that sums are made in; rounded to the maps' once."""
-    wide = sum_dtype(maps[0].dtype)
-    weights = [widened(t, wide) for t in where.taps([x.shape[2:] for x in maps])]
-    return pool([x.to(wide) for x in maps], where.batch, where.level, *weights, *where.fixed).to(maps[0].dtype)
-
-
-def widened(taps: Tensor, dtype: torch.dtype) -> Tensor:
-    """Taps in the type of the sums; cells, which some come with, stay whole numbers."""
-    return taps.to(dtype) if taps.dtype.is_floating_point else taps
+def _definition(where: Where, shapes: Shapes, wide: torch.dtype) -> list[Any]:
+    """What the definition is told besides maps or gradients, with weights in the type that sums are made in."""
+    told = [where.batch, where.level, *where.definition([shape[2:] for shape in shapes])]
+    return [t.to(wide) if isinstance(t, Tensor) and t.is_floating_point() else t for t in told]

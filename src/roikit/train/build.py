@@ -105,15 +105,14 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
 def _check_oriented(config: TrainConfig, position_sensitive: bool) -> None:
     model = config.model
     rules = (
-        (position_sensitive, "extractor: it is position-sensitive, and an R-FCN has upright boxes"),
-        (model.cascade, "model.cascade: its boxes are upright"),
-        (model.masks, "model.masks: this detector predicts oriented boxes only"),
-        (config.optim.oriented_loss > 0, "optim.oriented_loss: a RoITransformer has that loss there already"),
-        (config.mimic.regions != "none", "mimic.regions: mimicking is of upright regions"),
+        (position_sensitive, "extractor", "it is position-sensitive, and an R-FCN has upright boxes"),
+        (model.cascade, "model.cascade", "its boxes are upright"),
+        (model.masks, "model.masks", "this detector predicts oriented boxes only"),
+        (config.optim.oriented_loss > 0, "optim.oriented_loss", "a RoITransformer has that loss there already"),
+        (config.mimic.regions != "none", "mimic.regions", "mimicking is of upright regions"),
     )
-    for wrong, why in rules:
+    for wrong, key, reason in rules:
         if wrong:
-            key, _, reason = why.partition(": ")
             raise RunError(f"{key}: does not go with model.oriented ({reason}); leave one of them out")
 
 

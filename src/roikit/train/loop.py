@@ -22,7 +22,7 @@ from .build import add_losses, build_model
 from .config import TrainConfig, total_steps
 from .datasets import is_voc
 from .errors import RunError
-from .evaluation import evaluate, quiet_worker
+from .evaluation import evaluate
 from .log import Log, Window
 from .mimic import mimicking
 from .optim import averaged, make_optimizer, parameter_groups
@@ -31,7 +31,7 @@ from .progress import Progress
 from .runfolder import RunFolder, load_weights
 from .sampling import Samplers
 from .schedule import rate_factor
-from .stream import Augmented, Stream, collate, to_device
+from .stream import Augmented, Stream, collate, quiet_worker, to_device
 from .table import flatten, summary
 
 

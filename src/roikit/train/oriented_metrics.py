@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from roikit.geometry.rotated import of_boxes
 from roikit.oriented import oriented_iou
 
 from .voc_metrics import average_precision, mean_over, ranked
@@ -42,7 +40,7 @@ def oriented_metrics(
     """
     if len(predictions) != len(targets):
         raise ValueError(f"{len(predictions)} predictions for {len(targets)} images")
-    found = [one if "oriented_boxes" in one else one | {"oriented_boxes": _turned(one["boxes"])} for one in predictions]
+    found = [p if "oriented_boxes" in p else p | {"oriented_boxes": of_boxes(p["boxes"])} for p in predictions]
     per_class: dict[str, dict[str, float | None]] = {}
     for label, name in enumerate(categories, start=1):
         right, objects = ranked(found, targets, label, THRESHOLDS, "oriented_boxes", oriented_iou)
@@ -53,9 +51,3 @@ def oriented_metrics(
         eleven = average_precision(right[0], objects, eleven_points=True)
         per_class[name] = dict(zip(NUMBERS, (sum(every) / len(every), every[0], eleven), strict=True))
     return {**mean_over(per_class, NUMBERS), "per_class": per_class}
-
-
-def _turned(boxes: Tensor) -> Tensor:
-    """Upright boxes [N, 4] as oriented ones."""
-    centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    return torch.cat([centre, sides, torch.zeros_like(sides[:, :1])], 1)

@@ -9,8 +9,11 @@ dropped or repeated.
 from __future__ import annotations
 
 import random
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -119,3 +122,19 @@ def to_device(images: list[Tensor], targets: list[dict[str, Any]], device: torch
     ]
     moved = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in target.items()} for target in targets]
     return floats, moved
+
+
+def quiet_worker(_: int) -> None:
+    """Ctrl-C reaches the whole process group: the training process answers it, the loader's workers do not.
+
+    The thread through which a worker hands over its tensors may find that the training process hung up in the middle of
+    that; it would print a traceback after the one line that the training process ends with.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    report = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            report(kind, error, traceback)
+
+    sys.excepthook = hook

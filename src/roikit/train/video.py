@@ -1,4 +1,4 @@
-"""Detection in videos: its configuration, the detector and the data for it, detections frame after frame."""
+"""Detection in videos: its configuration, and the detector and the data for it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
-from torch import nn
 
 from .errors import RunError
 
@@ -85,54 +82,3 @@ def with_neighbours(dataset: Any, transform: Callable, config: VideoConfig) -> C
     from roikit.data.video import WithNeighbours
 
     return WithNeighbours(dataset, transform, count=config.frames, reach=config.reach, flow=config.flow_loss > 0)
-
-
-def streams(model: nn.Module, dataset: Any) -> bool:
-    """Whether detections come from whole videos: the detector aggregates frames, and the data has some."""
-    from roikit.detection.fgfa import FrameAggregation
-
-    return isinstance(getattr(model, "backbone", None), FrameAggregation) and bool(getattr(dataset, "videos", None))
-
-
-@torch.no_grad()
-def detect_in_videos(
-    model: Any, dataset: Any, accelerator: Any, *, reach: int, tick: Callable[[int], None] | None = None
-) -> list[dict[str, Any]] | None:
-    """What `evaluation.detect` returns, of a detector that aggregates frames: a process has whole videos.
-
-    Args:
-        model, dataset, accelerator, tick: as there.
-        reach: neighbours on each side.
-    """
-    from accelerate.utils import gather_object
-
-    from roikit.data import read_image
-    from roikit.data.video import require_videos, videos_of
-    from roikit.detection import detect_in_video
-
-    from .evaluation import record_of
-
-    require_videos(dataset)
-    was_training = model.training
-    model.eval()
-    found: list[tuple[int, dict[str, Any]]] = []
-    try:
-        for number, (video, indices) in enumerate(videos_of(dataset).items()):
-            if number % accelerator.num_processes != accelerator.process_index:
-                continue
-            wanted = {dataset.records[index].frame: index for index in indices}
-            upright = dataset.records[indices[0]].upright
-            frames = (read_image(path, upright=upright) for path in dataset.videos[video])
-            images = (frame.to(accelerator.device).float().div_(255) for frame in frames)
-            with accelerator.autocast():
-                for place, output in enumerate(detect_in_video(model, images, reach)):
-                    if place in wanted:
-                        found.append((wanted[place], record_of(output)))
-                        if tick is not None:
-                            tick(1)
-    finally:
-        model.train(was_training)
-    everything = gather_object(found) if accelerator.num_processes > 1 else found
-    if not accelerator.is_main_process:
-        return None
-    return [record for _, record in sorted(everything, key=lambda pair: pair[0])]

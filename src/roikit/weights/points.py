@@ -60,7 +60,7 @@ class Points(RegionWeights):
         maps, (batch, level) = as_maps(features), (self.rois.batch, self.rois.level)
         points, weights = (t.to(sum_dtype(maps[0].dtype)) for t in (self.points, self.weights))
         if torch.is_grad_enabled() and (points.requires_grad or weights.requires_grad):
-            rows, cols, low = taps(points, weights, cells_of(maps, level))
+            rows, cols, low = taps(points, weights, cells_of([x.shape for x in maps], level))
             out = point_tap_pool(maps, (rows, cols), (batch, level, low), NUMBERS)
         else:
             out = point_pool(maps, (), (batch, level, points, weights), NUMBERS)
@@ -68,8 +68,8 @@ class Points(RegionWeights):
 
     def dense(self, height: int, width: int) -> Tensor:
         """``Tensor[R, 1, K, height, width]``: what each cell of such a map counts in each part."""
-        size = [self.rois.batch.new_full(self.rois.batch.shape, n) for n in (height, width)]
-        rows, cols, low = taps(self.points, self.weights.to(self.points.dtype), (size[0], size[1]))
+        cells = cells_of([(height, width)], self.rois.level)
+        rows, cols, low = taps(self.points, self.weights.to(self.points.dtype), cells)
         flat = self.points.new_zeros(*self.points.shape[:2], height * width)
         for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
             v, u = (low[..., 0].long() + a).clamp(max=height - 1), (low[..., 1].long() + b).clamp(max=width - 1)

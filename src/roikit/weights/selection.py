@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import modes
 from ..boxes import Rois
-from ..sums.maps import Maps, as_maps, cells_of
+from ..sums.maps import Maps, as_maps, own_side
 from ..sums.maximum import NUMBERS, chosen_pool, max_pool
 from .axis import Axis
 from .base import RegionWeights
@@ -48,8 +48,9 @@ class Selection(RegionWeights):
             rows, cols: axes with a rule of whole cells; their windows are what the maximum is taken over.
         """
         maps = as_maps(features)
-        heights, widths = cells_of(maps, rois.level) if len(maps) > 1 else maps[0].shape[2:]
-        row_window, col_window = rows.window(heights), cols.window(widths)
+        row_window, col_window = (
+            axis.window(own_side([x.shape[dim] for x in maps], rois.level)) for axis, dim in ((rows, 2), (cols, 3))
+        )
         if not modes.readable(rois.boxes):  # a window that starts at -1 marks a box that is not a number
             row_window = torch.where(torch.isnan(rows.lo)[:, None, None], -1, row_window)
         values, index = max_pool(maps, rois.batch, rois.level, row_window, col_window)

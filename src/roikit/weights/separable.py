@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..boxes import Rois, of_level
+from ..boxes import Rois
 from ..sums.axes import full_window
-from ..sums.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps, own_side
 from ..sums.separable import grid_pool, tap_pool
 from .axis import Axis, fused
 from .base import RegionWeights
@@ -63,7 +63,7 @@ def _taps(axis: Axis | Tensor, level: Tensor, sizes: Sequence[int]) -> tuple[Ten
     ``sizes`` cells on this axis."""
     most = max(sizes)
     if isinstance(axis, Axis):
-        return axis.windowed_taps(sizes[0] if len(sizes) == 1 else of_level(sizes, level), most)
+        return axis.windowed_taps(own_side(sizes, level), most)
     if axis.shape[-1] < most:
         raise ValueError(
             f"explicit taps reach {axis.shape[-1]} cells but the map has {most}: give Tensor[R, bins, cells]"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..boxes import Rois, of_level
+from ..boxes import Rois
 from ..sums.bins import bin_pool, bin_tap_pool
-from ..sums.maps import Maps, as_maps
+from ..sums.maps import Maps, as_maps, own_side
 from .axis import Axis, fused
 from .base import RegionWeights
 
@@ -97,7 +97,6 @@ class ShiftedBins(RegionWeights):
 
 def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[Tensor, Tensor]:
     """Taps [R, K, N] and windows [R, K, 2] of axes of R·K regions."""
-    cells = sizes[0] if len(sizes) == 1 else of_level(sizes, level).repeat_interleave(bins)
-    taps, window = axis.windowed_taps(cells, max(sizes))
+    taps, window = axis.windowed_taps(own_side(sizes, level, bins), max(sizes))
     shape = (level.shape[0], bins)
     return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)

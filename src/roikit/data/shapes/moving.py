@@ -11,12 +11,13 @@ from roikit.data.shapes.figures import CLASSES, Part, direction, figure, uniform
 from roikit.data.shapes.levels import MovingLevel
 from roikit.data.shapes.paint import Coat, Pose, extent, paint, random_coat, silhouette
 from roikit.data.shapes.scene import (
-    SPLITS,
     Figure,
     Placed,
     background,
     count_of,
+    dice,
     finished,
+    laid_over,
     loose_one,
     pose_of,
     share_of,
@@ -56,9 +57,7 @@ def draw_video(level: MovingLevel, split: str, index: int) -> list[tuple[np.ndar
     A figure of which less is seen than the level allows is painted, and not listed. The video depends on the level,
     the split and the index, and on nothing else.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}: Shapes has {' and '.join(SPLITS)}")
-    rng = np.random.default_rng([level.seed, SPLITS.index(split), index])
+    rng = dice(level, split, index)
     scene = background(rng, level)
     for _ in range(count_of(rng, level.clutter)):
         paint(scene, *loose_one(rng, level))
@@ -70,11 +69,8 @@ def draw_video(level: MovingLevel, split: str, index: int) -> list[tuple[np.ndar
         placed: list[tuple[int, Pose, Placed]] = []
         for track, actor in enumerate(actors):
             pose, angle = actor.at(number / max(level.frames - 1, 1))
-            cover, (top, left) = paint(canvas, actor.parts, pose, actor.coat)
-            seen = np.zeros(canvas.shape[:2], bool)
-            seen[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
-            for _, _, below in placed:
-                below.seen &= ~seen
+            below = (item for _, _, item in placed)
+            seen = laid_over(below, canvas, *paint(canvas, actor.parts, pose, actor.coat))
             placed.append((track, pose, Placed(actor.parts, pose, actor.label, angle, actor.area, seen)))
         for loose in front:
             cover_all = silhouette(*loose[:2], level.height, level.width)

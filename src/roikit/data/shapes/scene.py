@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,20 +51,14 @@ def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]
 
     The picture depends on the level, the split and the index, and on nothing else.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r}: Shapes has {' and '.join(SPLITS)}")
-    rng = np.random.default_rng([level.seed, SPLITS.index(split), index])
+    rng = dice(level, split, index)
     canvas = background(rng, level)
     for _ in range(count_of(rng, level.clutter)):
         paint(canvas, *loose_one(rng, level))
     placed = _place(rng, level)
     for count, item in enumerate(placed):
         coat = random_coat(rng, standing_out(rng, canvas, item.parts, item.pose, level.contrast), 0.4)
-        cover, (top, left) = paint(canvas, item.parts, item.pose, coat)
-        item.seen = np.zeros(canvas.shape[:2], bool)
-        item.seen[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
-        for below in placed[:count]:
-            below.seen &= ~item.seen
+        item.seen = laid_over(placed[:count], canvas, *paint(canvas, item.parts, item.pose, coat))
     for _ in range(count_of(rng, level.front)):
         loose = loose_one(rng, level)
         cover = silhouette(*loose[:2], level.height, level.width)
@@ -75,6 +70,23 @@ def draw(level: Level, split: str, index: int) -> tuple[np.ndarray, list[Figure]
     pixels = canvas * np.float32(255) + rng.integers(-level.grain, level.grain + 1, canvas.shape).astype(np.float32)
     image = np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8)
     return image, [found for item in placed if (found := finished(item)) is not None]
+
+
+def dice(level: Level, split: str, index: int) -> Generator:
+    """The random numbers of one picture, or of one video."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: Shapes has {' and '.join(SPLITS)}")
+    return np.random.default_rng([level.seed, SPLITS.index(split), index])
+
+
+def laid_over(below: Iterable[Placed], canvas: np.ndarray, cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """bool ``[H, W]``, what is seen of a figure that was just painted; of those below it that is not seen any more."""
+    top, left = corner
+    seen = np.zeros(canvas.shape[:2], bool)
+    seen[top : top + cover.shape[0], left : left + cover.shape[1]] = cover >= 0.5
+    for item in below:
+        item.seen &= ~seen
+    return seen
 
 
 def count_of(rng: Generator, bounds: tuple[int, int]) -> int:

@@ -40,7 +40,7 @@
       year: 2018, paper: "Jiang et al., IoU-Net, ECCV 2018", link: "https://arxiv.org/abs/1807.11590",
       about: "The limit of ever more samples: the exact mean of the interpolated map over the bin. No number of samples to choose; it has no ½ shift.",
       formula: "g(t) = max(0, 1 − |t|)<br>w<sub>i</sub>(u) = 1/β · ∫ g(u − t) dt, &nbsp; t from x₁σ + iβ to x₁σ + (i+1)β<br>y<sub>ij</sub> = Σ w<sub>i</sub>(v) w<sub>j</sub>(u) x(v, u)",
-      code: ["tap = (s1 - s0) * (1 + p + length * (s0 + s1) / 2) + (s2 - s1) * (1 - p - length * (s1 + s2) / 2)"],
+      code: ["s0, s1, s2 = (((kink - p) / beta).clamp(0, 1) for kink in (-1, 0, 1))", "return (s1 - s0) * (1 + p + beta * (s0 + s1) / 2) + (s2 - s1) * (1 - p - beta * (s1 + s2) / 2)"],
       page: "pr-roi-pool", rounds: "no", off: "½ cell, always", shape: "fixed grid", gradient: "yes, exact", cost: "O(k² · cells of a bin)", time: "1.0", parameters: "0", best: "large regions on fine maps; optimising a box",
     },
     {

@@ -85,8 +85,8 @@ def install() -> bool:
         extension = Extension("mmcv._ext", "mmcv's operators, by roikit")
         extension.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", _Loader(extension))
         setattr(extension, _MARK, True)
-        extension.get_compiler_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
-        extension.get_compiling_cuda_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]
+        extension.get_compiler_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]  # mmcv asks
+        extension.get_compiling_cuda_version = lambda: "none: operators by roikit"  # type: ignore[attr-defined]  # mmcv asks
         sys.modules["mmcv._ext"] = extension
         mmcv._ext = extension
         ours = True

@@ -27,8 +27,8 @@ class Bins:
     def fixed(self) -> tuple[Tensor, int, int]:
         return self.base, self.step, self.run
 
-    def taps(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        return self.axes.taps(self.level, sizes)
+    def definition(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor | int, ...]:
+        return *self.axes.taps(self.level, sizes), *self.fixed
 
     def counted(self, axis: int, taps: Tensor) -> Tensor:
         return self.axes.counted(axis, taps)

@@ -153,7 +153,7 @@ def _scatter_in_order(grad, index, batch, level, shapes, kind):
     """Every channel of every image is a map of its own, with one channel."""
     planes = [[s[0] * s[1], 1, *s[2:]] for s in shapes]
     level, batch = level[:, None, None], batch[:, None, None]
-    height, width = (n for n in cells_of([grad.new_empty(0, 0, *s[2:]) for s in shapes], level))
+    height, width = cells_of(shapes, level)
     cell, channel = index.flatten(2).long(), torch.arange(index.shape[1], device=index.device)[:, None]
     on_map = indices.known(batch, level, shapes[0][0], len(shapes)) & (cell >= 0) & (cell < height * width)
     cell = (batch * index.shape[1] + channel) * (height * width) + cell

@@ -22,8 +22,8 @@ class Chosen:
     def fixed(self) -> tuple[Tensor]:
         return (self.index,)
 
-    def taps(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-        return ()
+    def definition(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor]:
+        return self.fixed
 
     def counted(self, axis: int, taps: Tensor) -> Tensor:
         return taps

@@ -14,10 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...boxes import of_level
 from .. import gpu, indices, sorted_sums
 from ..gpu import everywhere, map_of, strides
-from ..maps import is_channels_last, sum_dtype
+from ..maps import cells_of, is_channels_last, sum_dtype
 
 if TYPE_CHECKING:
     from .where import Samples
@@ -253,8 +252,8 @@ def spread(grad: Tensor, samples: Samples, shapes: Sequence[Sequence[int]], last
 
 def _spread_in_order(grad, samples, kind, shapes, last):
     """A sample adds to four cells: contributions sorted by cell."""
-    cells = tuple(of_level([s[axis] for s in shapes], samples.level) for axis in (2, 3))
-    rows, cols, low = samples.taps_and_cells([s[2:] for s in shapes])
+    cells = cells_of(shapes, samples.level)
+    rows, cols, low = samples.definition([s[2:] for s in shapes])
     level, batch = (t[:, None, None, None, None] for t in (samples.level, samples.batch))
     v, u = (low[..., axis, None, None].long() for axis in (0, 1))
     ahead = torch.arange(2, device=grad.device)

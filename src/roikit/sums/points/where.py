@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...boxes import of_level
+from ..maps import cells_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +36,12 @@ class Samples:
     def fixed(self) -> tuple[Tensor, ...]:
         return () if self.low is None else (self.low,)
 
-    def taps(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-        """Rows and columns; where they are made of points, their low cells too, which no operator is told then."""
-        return self.taps_and_cells(sizes) if self.low is None else self.taps_and_cells(sizes)[:2]
-
-    def taps_and_cells(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    def definition(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, columns and low cells, as given or made of points."""
         if self.rows is not None and self.cols is not None and self.low is not None:
             return self.rows, self.cols, self.low
         assert self.points is not None and self.weights is not None
-        cells = (of_level([s[0] for s in sizes], self.level), of_level([s[1] for s in sizes], self.level))
-        return taps(self.points, self.weights, cells)
+        return taps(self.points, self.weights, cells_of(sizes, self.level))
 
     def counted(self, axis: int, taps: Tensor) -> Tensor:
         return taps

@@ -20,7 +20,7 @@ class Grid:
 
     fixed = ()
 
-    def taps(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def definition(self, sizes: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         return self.axes.taps(self.level, sizes)
 
     def counted(self, axis: int, taps: Tensor) -> Tensor:
