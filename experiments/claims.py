@@ -1,7 +1,4 @@
-"""The claims of papers, tried in paired runs, as a page with intervals and verdicts.
-
-python -m experiments.claims FILE
-"""
+"""`python -m experiments.claims FILE`: papers' claims, tried in paired runs, as a page with intervals and verdicts."""
 
 from __future__ import annotations
 

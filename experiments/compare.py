@@ -1,7 +1,4 @@
-"""Train the rows of a paper's table and print them beside the paper's numbers.
-
-python -m experiments.compare TABLE
-"""
+"""`python -m experiments.compare TABLE`: train a paper's table, and print its rows beside the paper's numbers."""
 
 from __future__ import annotations
 
