@@ -17,8 +17,8 @@ PACKAGES += ["data", "oriented", "train"]
 
 def modules() -> list[str]:
     found = []
-    for name in PACKAGES:
-        module = importlib.import_module(f"roikit.{name}")
+    for name in [*(f"roikit.{name}" for name in PACKAGES), "experiments.tables"]:
+        module = importlib.import_module(name)
         found.append(module.__name__)
         if hasattr(module, "__path__"):
             found += [info.name for info in pkgutil.walk_packages(module.__path__, module.__name__ + ".")]

@@ -19,13 +19,16 @@ COMMANDS = {
     "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
     "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
     "proposals": ("roikit.commands.proposals", "what a trained detector's RPN proposes, as a file"),
-    "compare": ("roikit.commands.compare", "train the rows of a paper's table, beside the paper's numbers"),
-    "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
     "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
     "explore": ("roikit.commands.explore", "see in a browser which cells a trained extractor reads of a box"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
     "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
+}
+# What once was a command, and how it is called today, in a checkout of the repository.
+MOVED: dict[str, str] = {
+    "compare": "python -m experiments.compare",
+    "claims": "python -m experiments.claims",
 }
 
 
@@ -44,7 +47,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the result is the exit code: 0, 2 for something the user gave, 130 after Ctrl-C."""
+    """Run a command; the result is the exit code, as of `run`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -53,25 +56,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(__version__)
         return 0
+    for words in (name, " ".join(arguments[:2])):
+        if words in MOVED:
+            return fail(f"roikit {words}", f"moved: in a checkout of the repository, call {MOVED[words]}")
     if name not in COMMANDS:
-        return fail("", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+        return fail("roikit", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+    return run(f"roikit {name}", COMMANDS[name][0], rest)
+
+
+def run(command: str, module: str, arguments: Sequence[str]) -> int:
+    """Call `main` of a module; the result is the exit code: 0, 2 for something the user gave, 130 after Ctrl-C."""
     try:
-        module = importlib.import_module(COMMANDS[name][0])
-        return int(module.main(rest) or 0)
+        return int(importlib.import_module(module).main(arguments) or 0)
     except KeyboardInterrupt:
-        return fail(name, "interrupted", code=130)
+        return fail(command, "interrupted", code=130)
     except BrokenPipeError:  # `roikit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MissingExtra as error:
-        return fail(name, str(error))
+        return fail(command, str(error))
     except (ValueError, OSError) as error:
         from roikit.commands.errors import explain
 
         message = explain(error)
         if message is None:
             raise
-        return fail(name, message)
+        return fail(command, message)
     except SystemExit as ending:  # argparse: --help and its own errors
         return ending.code if isinstance(ending.code, int) else 1
 
@@ -80,5 +90,5 @@ def fail(command: str, message: str, code: int = 2) -> int:
     """One line on stderr."""
     process = int(os.environ.get("RANK", "0"))
     where = f" [process {process}]" if process else ""
-    print(f"roikit{' ' + command if command else ''}: error{where}: {message}", file=sys.stderr, flush=True)
+    print(f"{command}: error{where}: {message}", file=sys.stderr, flush=True)
     return code

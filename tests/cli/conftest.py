@@ -10,7 +10,7 @@ import pytest
 import tiny_run
 from accelerate.state import AcceleratorState
 
-from roikit.cli import main
+from roikit.cli import main, run
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +36,16 @@ class Result:
 
 @pytest.fixture
 def call(capsys) -> Iterator[Callable[..., Result]]:
-    """`call("predict", ...)` -> exit code and output."""
+    """`call("predict", ...)`, or `call("experiments.compare", ...)`, a module -> exit code and output."""
 
-    def run(*arguments: object) -> Result:
+    def command(*arguments: object) -> Result:
         capsys.readouterr()
-        code = main([str(a) for a in arguments])
+        name, *rest = map(str, arguments)
+        code = run(f"python -m {name}", name, rest) if name.startswith("experiments.") else main([name, *rest])
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    yield run
+    yield command
     AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; the next test wants its own
 
 
@@ -57,7 +58,7 @@ def fails(call) -> Callable[..., str]:
         assert result.code == 2, (result.code, result.out, result.err)
         lines = result.err.splitlines()
         assert len(lines) == 1, result.err
-        assert lines[0].startswith("roikit")
+        assert lines[0].startswith(("roikit", "python -m experiments."))
         assert "error: " in lines[0] and "Traceback" not in lines[0]
         return lines[0]
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny_run
@@ -16,7 +17,10 @@ import yaml
 from PIL import Image
 
 import roikit
+from roikit.cli import MOVED
 from roikit.extractors import EXTRACTORS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_help_and_version_need_no_torch():
@@ -48,6 +52,17 @@ def test_every_command_has_help(call, command):
     result = call(command, "--help")
     assert result.code == 0
     assert result.out.startswith("usage: roikit")
+
+
+@pytest.mark.parametrize("words", MOVED)
+def test_a_command_that_moved_says_where(fails, words):
+    """And what it names runs, and turns errors into a line as a command does."""
+    line = fails(*words.split(), "anything")
+    assert line.endswith(MOVED[words])
+    command = [sys.executable, *MOVED[words].split()[1:], "--nonsense"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"{MOVED[words]}: error: ") and "--nonsense" in result.stderr
 
 
 def test_train_help_explains_every_field(call):

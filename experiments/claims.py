@@ -1,4 +1,4 @@
-"""`roikit claims FILE`: the claims of papers, tried in paired runs, as a page with intervals and verdicts."""
+"""`python -m experiments.claims FILE`: papers' claims, tried in paired runs, as a page with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from experiments.tables.claim_runs import Store, train_claims
+from experiments.tables.claims import AP, FAILS, HOLDS, OPEN, Claim, Claims
+from experiments.tables.paired import Difference
+from roikit import cli
 from roikit.train.checkpoint import write_atomically
-from roikit.train.claim_runs import Store, train_claims
-from roikit.train.claims import AP, FAILS, HOLDS, OPEN, Claim, Claims
 from roikit.train.errors import RunError
-from roikit.train.paired import Difference
 from roikit.train.parse import Parser
 
 DESCRIPTION = """Train, in pairs with the same seeds, every row that a file of claims compares, and write what came out
@@ -22,7 +23,7 @@ Ctrl-C, call it again, and it goes on; results are small JSON files."""
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="roikit claims", description=DESCRIPTION)
+    parser = Parser(prog="python -m experiments.claims", description=DESCRIPTION)
     parser.add_argument("file", type=str, help="File of claims, such as experiments/claims.yaml.")
     parser.add_argument("--seeds", type=int, default=3, help="Runs a row, with seeds 0, 1, …")
     parser.add_argument("--rows", type=str | None, default=None, help="Some rows, with commas: lrf/table4/aligned,…")
@@ -85,7 +86,7 @@ def page(claims: Claims, store: Store, file: str) -> str:
         f"({runs} runs, {seconds / 3600:.1f} hours of one core).",
         "",
         "```bash",
-        f"roikit claims {file} --page docs/claims.md",
+        f"python -m experiments.claims {file} --page docs/claims.md",
         "```",
         "",
     ]
@@ -130,3 +131,7 @@ def _row(row: str, seeds: Mapping[int, Mapping[str, Any]]) -> str:
     each = ", ".join(f"{100 * n['AP']:.1f}" for _, n in sorted(seeds.items()))
     minutes = mean(n["train_seconds"] for n in seeds.values()) / 60
     return f"| `{row}` | {average('AP')} | {each} | {average('AP50')} | {average('AP75')} | {minutes:.1f} min |"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("python -m experiments.claims", __name__, sys.argv[1:]))

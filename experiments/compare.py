@@ -1,4 +1,4 @@
-"""`roikit compare TABLE`: train the rows of a paper's table and print them beside the paper's numbers."""
+"""`python -m experiments.compare TABLE`: train a paper's table, and print its rows beside the paper's numbers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.tables.comparing import Result, as_json, as_markdown, plan, results, run
+from experiments.tables.papertable import PaperTable
+from roikit import cli
 from roikit.train.checkpoint import write_atomically
-from roikit.train.comparing import Result, as_json, as_markdown, plan, results, run
 from roikit.train.errors import RunError
-from roikit.train.papertable import PaperTable
 from roikit.train.parse import Parser
 
 DESCRIPTION = """Train every row of a paper's table, one after the other, and print ours beside the paper's. What is
 done is not done again: stop it with Ctrl-C, call it again, and it goes on. What stands after -- is for every training:
-roikit compare experiments/lrf/table4 --scale coco -- --data.path PATH"""
+python -m experiments.compare experiments/lrf/table4 --scale coco -- --data.path PATH"""
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="roikit compare", description=DESCRIPTION)
+    parser = Parser(prog="python -m experiments.compare", description=DESCRIPTION)
     parser.add_argument("table", type=str, help="Folder with table.yaml, such as experiments/lrf/table4.")
     parser.add_argument("--scale", type=str, default="shapes", help="shapes: minutes a row; coco: as the paper.")
     parser.add_argument("--out", type=str | None, default=None, help="Folder of the runs; runs/TABLE-SCALE.")
@@ -90,3 +91,7 @@ def show(table: PaperTable, scale: str, found: Sequence[Result]) -> None:
         cells += [result.apart()] if several else []
         grid.add_row(result.row.label, *cells, f"{sum(result.seconds) / len(result.seconds):.0f} s")
     console.print(grid)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("python -m experiments.compare", __name__, sys.argv[1:]))

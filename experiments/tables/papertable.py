@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bases import read_config
-from .errors import RunError
-from .table import MORE_COLUMNS
+from roikit.train.bases import read_config
+from roikit.train.errors import RunError
+from roikit.train.table import MORE_COLUMNS
 
 _BOXES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 METRICS = (*_BOXES, *(f"mask_{name}" for name in _BOXES), *MORE_COLUMNS)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import write_atomically
+from roikit.train.checkpoint import write_atomically
+from roikit.train.errors import RunError
+from roikit.train.parse import changes, filled, parse
+from roikit.train.runfolder import RunFolder
+
 from .claims import Claims
 from .comparing import Job, run
-from .errors import RunError
 from .papertable import Row
-from .parse import changes, filled, parse
-from .runfolder import RunFolder
 
 _KEPT = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "resampled_AP")
 # Flags of `roikit analyze NAME RUN --out FILE`, and the flags that its runs are trained with.

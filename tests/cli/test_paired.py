@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from experiments.tables.paired import Difference, Measured, Spread, difference, pooled, t95
 from roikit.train.build import build_model
-from roikit.train.paired import Difference, Measured, Spread, difference, pooled, t95
 from roikit.train.parse import parse
 
 SMALL = ["--model.backbone=test_resnet", "--model.weights=null", "--model.channels=16", "--model.fc_dim=16"]

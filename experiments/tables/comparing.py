@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from .errors import RunError
+from roikit.train.errors import RunError
+from roikit.train.parse import changes, normal, parse
+from roikit.train.runfolder import RunFolder
+
 from .paired import Difference, Measured, difference, pooled
 from .papertable import PaperTable, Row
-from .parse import changes, normal, parse
-from .runfolder import RunFolder
 
 
 @dataclass(frozen=True)

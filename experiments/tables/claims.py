@@ -13,8 +13,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from .bases import read_config
-from .errors import RunError
+from roikit.train.bases import read_config
+from roikit.train.errors import RunError
+
 from .paired import Difference, Measured, Spread, difference, pooled
 from .papertable import PaperTable, Row
 
