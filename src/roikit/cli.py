@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from roikit import __version__
 from roikit.extras import MissingExtra
@@ -22,10 +22,18 @@ COMMANDS = {
     "compare": ("roikit.commands.compare", "train the rows of a paper's table, beside the paper's numbers"),
     "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
-    "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
+    "analyze": ("roikit.commands.analyze", "what extractors learn"),
     "explore": ("roikit.commands.explore", "see in a browser which cells a trained extractor reads of a box"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
     "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
+}
+# What has left the package: how it is called now, in a checkout.
+MOVED: dict[str, str] = {
+    "analyze complexity": "python -m experiments.complexity",
+    "analyze receptive-field": "python -m experiments.spatial_support --show receptive-field",
+    "analyze saliency": "python -m experiments.spatial_support --show saliency",
+    "analyze sampling-locations": "python -m experiments.spatial_support --show sampling-locations",
+    "analyze spatial-support": "python -m experiments.spatial_support",
 }
 
 
@@ -53,32 +61,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(__version__)
         return 0
+    for words, command in MOVED.items():
+        if arguments[: words.count(" ") + 1] == words.split():
+            return fail("roikit", f"`roikit {words}` has left the package: in a checkout it is `{command}`")
     if name not in COMMANDS:
-        return fail("", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+        return fail("roikit", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+    return run(f"roikit {name}", lambda: importlib.import_module(COMMANDS[name][0]).main(rest))
+
+
+def run(program: str, command: Callable[[], int | None]) -> int:
+    """Do what a command does; an error of what the user gave is one line that starts with the program."""
     try:
-        module = importlib.import_module(COMMANDS[name][0])
-        return int(module.main(rest) or 0)
+        return int(command() or 0)
     except KeyboardInterrupt:
-        return fail(name, "interrupted", code=130)
+        return fail(program, "interrupted", code=130)
     except BrokenPipeError:  # `roikit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MissingExtra as error:
-        return fail(name, str(error))
+        return fail(program, str(error))
     except (ValueError, OSError) as error:
         from roikit.commands.errors import explain
 
         message = explain(error)
         if message is None:
             raise
-        return fail(name, message)
+        return fail(program, message)
     except SystemExit as ending:  # argparse: --help and its own errors
         return ending.code if isinstance(ending.code, int) else 1
 
 
-def fail(command: str, message: str, code: int = 2) -> int:
+def fail(program: str, message: str, code: int = 2) -> int:
     """One line on stderr."""
     process = int(os.environ.get("RANK", "0"))
     where = f" [process {process}]" if process else ""
-    print(f"roikit{' ' + command if command else ''}: error{where}: {message}", file=sys.stderr, flush=True)
+    print(f"{program}: error{where}: {message}", file=sys.stderr, flush=True)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import yaml
 from PIL import Image
 
 import roikit
+from roikit.cli import MOVED
 from roikit.extractors import EXTRACTORS
 
 
@@ -48,6 +50,18 @@ def test_every_command_has_help(call, command):
     result = call(command, "--help")
     assert result.code == 0
     assert result.out.startswith("usage: roikit")
+
+
+def test_analyze_lists_what_it_knows(call):
+    result = call("analyze", "--help")
+    assert result.code == 0 and "divergence" in result.out
+
+
+@pytest.mark.parametrize("words", MOVED)
+def test_what_has_left_the_package_says_where_it_went(fails, words):
+    assert f"`{MOVED[words]}`" in fails(*words.split(), "lrf")
+    module = MOVED[words].split()[2]
+    assert importlib.util.find_spec(module) and MOVED[words].startswith("python -m ")
 
 
 def test_train_help_explains_every_field(call):
