@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from roikit.cli import run
 from roikit.data import open_dataset
 from roikit.train.datasets import show_progress
@@ -65,6 +63,8 @@ def tables(options: Any) -> None:
 
 def boxes_of(path: str, split: str, size: tuple[int, int]) -> list[Any]:
     """(boxes, (height, width)) of every image as the detector sees it."""
+    import torch
+
     images = []
     for record in open_dataset(path, split, progress=show_progress).records:
         factor = min(size[0] / min(record.width, record.height), size[1] / max(record.width, record.height))

@@ -46,12 +46,9 @@ def make_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument("--object", type=int, nargs="+", default=None, help="The head's nodes of these objects.")
     parser.add_argument(
-        "--show",
-        action="append",
-        type=Literal["sampling-locations", "receptive-field", "saliency"],
-        default=None,
-        help="A kind of support; may be given several times. Nothing is all three.",
-    )
+        "--show", action="append", default=None, metavar="KIND",
+        help=f"One of {', '.join(KINDS)}; may be given several times. Nothing is all of them.",
+    )  # fmt: skip
     parser.add_argument(
         "--by",
         type=Literal["location", "features"],
@@ -83,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(options: Any) -> None:
     """Raise a `RunError` where an option does not fit."""
+    for kind in options.show or ():
+        if kind not in KINDS:
+            raise RunError(f"--show must be one of {', '.join(KINDS)}, not {kind!r}")
     if options.layers < 1:
         raise RunError(f"--layers must be at least 1, not {options.layers}")
     if options.by == "features" and (options.node or options.centre):

@@ -89,7 +89,10 @@ def test_where_nothing_is_said_the_file_lies_in_the_first_run(call, finished, tm
         (["0", "--batch=0"], "--batch must be at least 1"),
         (["0", "--most=0"], "--most must be at least 1"),
         (["0", "--measure=l1"], "measure"),
-        (["0", "--show=everything"], "show"),
+        (
+            ["0", "--show=everything"],
+            "--show must be one of sampling-locations, receptive-field, saliency, not 'everything'",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(fails, finished, tmp_path, flags, words):
