@@ -1,1 +1,1 @@
-"""The papers' tables and claims, trained and measured from a checkout: `python -m experiments.compare`, `.claims`."""
+"""The papers' experiments: scripts that are run from a checkout as modules, and the settings of the tables."""

@@ -134,4 +134,4 @@ def _row(row: str, seeds: Mapping[int, Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("python -m experiments.claims", __name__, sys.argv[1:]))
+    sys.exit(cli.run("python -m experiments.claims", lambda: main(sys.argv[1:])))

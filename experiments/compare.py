@@ -94,4 +94,4 @@ def show(table: PaperTable, scale: str, found: Sequence[Result]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("python -m experiments.compare", __name__, sys.argv[1:]))
+    sys.exit(cli.run("python -m experiments.compare", lambda: main(sys.argv[1:])))

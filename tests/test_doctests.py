@@ -13,11 +13,12 @@ import roikit
 
 PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis", "layers", "detection"]
 PACKAGES += ["data", "oriented", "train"]
+BESIDE = ["experiments.complexity", "experiments.spatial_support", "experiments.tables"]  # of scripts in a checkout
 
 
 def modules() -> list[str]:
     found = []
-    for name in [*(f"roikit.{name}" for name in PACKAGES), "experiments.tables"]:
+    for name in [*(f"roikit.{name}" for name in PACKAGES), *BESIDE]:
         module = importlib.import_module(name)
         found.append(module.__name__)
         if hasattr(module, "__path__"):

@@ -55,14 +55,21 @@ def test_every_command_has_help(call, command):
 
 
 @pytest.mark.parametrize("words", MOVED)
-def test_a_command_that_moved_says_where(fails, words):
-    """And what it names runs, and turns errors into a line as a command does."""
-    line = fails(*words.split(), "anything")
-    assert line.endswith(MOVED[words])
-    command = [sys.executable, *MOVED[words].split()[1:], "--nonsense"]
+def test_what_has_left_the_package_says_where_it_went(fails, words):
+    assert f"`{MOVED[words]}`" in fails(*words.split(), "lrf")
+
+
+@pytest.mark.parametrize("module", sorted({command.split()[2] for command in MOVED.values()}))
+def test_where_it_went_errors_are_lines_too(module):
+    command = [sys.executable, "-m", module, "--nonsense"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith(f"{MOVED[words]}: error: ") and "--nonsense" in result.stderr
+    assert result.stderr.startswith(f"python -m {module}: error: ") and "--nonsense" in result.stderr
+
+
+def test_analyze_lists_what_it_knows(call):
+    result = call("analyze", "--help")
+    assert result.code == 0 and "divergence" in result.out
 
 
 def test_train_help_explains_every_field(call):

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from roikit.analysis.reading import evaluating
+
 from .nodes import Node, Response
-from .reading import evaluating
 
 # An error that sums in another order may make: of 1e-5 in the size of a response, and the cosine of such an angle.
 ROUNDING = {"size": 1e-5, "cosine": 5e-11}

@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from rich.table import Table
 from torch import nn
 
-from ..detection import faster_rcnn, mask_rcnn
-from ..extractors import DeformRoIPool, ModulatedDeformRoIPool, RegionExtractor, RoIAlign
+from roikit.detection import faster_rcnn, mask_rcnn
+from roikit.extractors import DeformRoIPool, ModulatedDeformRoIPool, RegionExtractor, RoIAlign
+from roikit.train.screen import wide
+
 from .counting import counter_of_layers, of_layers
 
 # Faster R-CNN on one C5 map, Mask R-CNN with a pyramid; ResNet-50, 80 classes.
@@ -85,8 +88,8 @@ def multiply_adds(model: Any) -> float:
     return of_layers(counter) / 1e9
 
 
-def count() -> list[dict[str, Any]]:
-    """Every row and detector: what it has more than the regular one, as printed and as counted."""
+def count(images: list[Any]) -> dict[str, Any]:
+    """Every row and detector: what it has more than the regular one, as printed and as counted; boxes do not matter."""
     found: list[dict[str, Any]] = []
     for at, detector in enumerate(DETECTORS):
         regular = None
@@ -98,4 +101,27 @@ def count() -> list[dict[str, Any]]:
             found.append({"detector": detector, "row": row.label})
             for name, numbers in (("paper", printed), ("counted", (own[0] - regular[0], own[1] - regular[1]))):
                 found[-1][name] = {"parameters": numbers[0], "multiply-adds": numbers[1]}
-    return found
+    return {"table 1": found}
+
+
+def show(found: dict[str, Any], source: str) -> None:
+    table = Table(
+        title="Table 1: parameters in millions (M), and 10⁹ multiply-adds (G) of an image of "
+        f"{HEIGHT} × {WIDTH} with {ROIS} RoIs, more than the regular detector has",
+        caption="paper: differences of numbers printed with one decimal. counted: the running detectors' parameters "
+        "and products. R-50.",
+    )
+    table.add_column("detector", no_wrap=True)
+    table.add_column("row", no_wrap=True)
+    for column in ("M, paper", "counted", "G, paper", "counted"):
+        table.add_column(column, justify="right", no_wrap=True)
+    names, before = {"faster": "Faster, C5", "mask": "Mask, FPN"}, None
+    for row in found["table 1"]:
+        if before not in (None, row["detector"]):
+            table.add_section()
+        cells = []
+        for key in ("parameters", "multiply-adds"):
+            cells += [f"{row['paper'][key]:.1f}", f"{row['counted'][key]:.2f}"]
+        table.add_row("" if before == row["detector"] else names[row["detector"]], row["row"], *cells)
+        before = row["detector"]
+    wide().print(table)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..extractors import (
+from roikit.extractors import (
     ConvMaskRoIAlign,
     ModulatedDeformRoIPool,
     RegionExtractor,
@@ -17,6 +19,8 @@ from ..extractors import (
     SelfAttentionRoIAlign,
     SemanticRoIAlign,
 )
+from roikit.train.screen import wide
+
 from .counting import of_layers
 
 # The paper's setting: 300 RoIs, Faster R-CNN R-50-FPN for 80 classes.
@@ -126,3 +130,30 @@ def count(images: Sequence[tuple[Tensor, tuple[int, int]]]) -> dict:
     boxes = torch.cat([boxes for boxes, _ in images]).float()
     cells = {str(most): average_cells(boxes, most) for most in (16, 32, 64, 90, 128)}
     return {"rows": rows, "cells": cells, "rois": boxes.shape[0]}
+
+
+def show(found: dict[str, Any], source: str) -> None:
+    console = wide()
+    table = Table(
+        title=f"Tables 1, 4 and 5: parameters of Faster R-CNN R-50-FPN in millions; 10⁹ multiply-adds that {ROIS} RoIs "
+        "add to RoI Align's",
+        caption="paper: as printed. counted: the running code's parameters and matrix products. The paper does not say "
+        "the sizes of w/ SA.",
+    )
+    table.add_column("table")
+    table.add_column("row")
+    for column in ("parameters, paper", "counted", "multiply-adds, paper", "counted"):
+        table.add_column(column, justify="right")
+    for row in found["rows"]:
+        printed, counted = row["paper"], row["counted"]
+        cells = [f"{printed['parameters']:.1f}", f"{counted['parameters']:.2f}"]
+        cells += [f"{printed['extra']:.1f}", f"{counted['extra']:.2f}"]
+        table.add_row(str(row["table"]), row["row"], *cells)
+    console.print(table)
+    table = Table(title=f"Cells that the Dynamic Feature Sampler gives {found['rois']} RoIs ({source})")
+    table.add_column("S, at most")
+    table.add_column("on average", justify="right")
+    table.add_column("of S", justify="right")
+    for most, average in found["cells"].items():
+        table.add_row(most, f"{average:.1f}", f"{average / int(most):.0%}")
+    console.print(table)

@@ -8,9 +8,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ..multiscale import MultiScale
+from roikit.analysis.reading import BoxWeights, ImageMaps, evaluating, feature_maps, own_level, pooling_of, weights_at
+from roikit.multiscale import MultiScale
+
 from .nodes import BoxNode, Node, Response
-from .reading import BoxWeights, ImageMaps, evaluating, feature_maps, own_level, pooling_of, weights_at
 
 By = Literal["location", "features"]
 
@@ -77,7 +78,7 @@ def receptive_field(model: nn.Module, image: Tensor, node: Node) -> Tensor:
         ValueError: what `Response` refuses.
 
     Example:
-        >>> from roikit.analysis.nodes import BackboneNode
+        >>> from experiments.spatial_support.nodes import BackboneNode
         >>> model = __import__("torchvision").models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
         ...     weights=None, weights_backbone=None)
         >>> receptive_field(model, torch.rand(3, 60, 80), BackboneNode(40, 30)).shape

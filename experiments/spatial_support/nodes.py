@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..detection.necks import Neck
-from .inputs import as_floats, box_of
-from .reading import backbone_input, feature_maps, resize_factor, resized_to
+from roikit.analysis.inputs import as_floats, box_of
+from roikit.analysis.reading import backbone_input, feature_maps, resize_factor, resized_to
+from roikit.detection.necks import Neck
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from roikit.analysis import complexity as c
-from roikit.cli import main
+from experiments.complexity import lrf as c
+from experiments.complexity.__main__ import main
 from roikit.extractors import LearnedRegionFeatures
 
 
@@ -64,7 +64,7 @@ def test_averages_by_hand():
 def test_the_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "180")
     file = tmp_path / "cost.json"
-    assert main(["analyze", "complexity", "lrf", f"--json={file}"]) == 0
+    assert main(["lrf", f"--json={file}"]) == 0
     out = capsys.readouterr().out
     assert "Table 1" in out and "17.1" in out and "Table 3" in out
     found = json.loads(file.read_text())
@@ -75,11 +75,10 @@ def test_the_command(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["analyze", "everything"], "no analysis 'everything'; analyses are complexity"),
-        (["analyze", "complexity", "fast"], "no complexity of 'fast'; known: lrf"),
-        (["analyze", "complexity", "lrf", "--data=/nowhere"], "/nowhere: no such file or folder"),
-        (["analyze", "complexity", "lrf", "--json=/nowhere/x.json"], "--json: the folder /nowhere does not exist"),
-        (["analyze", "complexity", "lrf", "--size=[0, 5]"], "--size: both sides must be positive"),
+        (["fast"], "no complexity of 'fast'; known: lrf"),
+        (["lrf", "--data=/nowhere"], "/nowhere: no such file or folder"),
+        (["lrf", "--json=/nowhere/x.json"], "--json: the folder /nowhere does not exist"),
+        (["lrf", "--size=[0, 5]"], "--size: both sides must be positive"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
@@ -89,5 +88,4 @@ def test_wrong_arguments(arguments, message, capsys):
 
 
 def test_help(capsys):
-    assert main(["analyze", "--help"]) == 0 and "complexity" in capsys.readouterr().out
-    assert main(["analyze", "complexity", "--help"]) == 0 and "--data" in capsys.readouterr().out
+    assert main(["--help"]) == 0 and "--data" in capsys.readouterr().out

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from .canvas import QUIET, as_array, new_figure, panel, save_figure, text_width, write
-from .inputs import check_image
+from roikit.analysis.canvas import QUIET, as_array, new_figure, panel, save_figure, text_width, write
+from roikit.analysis.inputs import check_image
+from roikit.analysis.weight_panels import outline
+
+from .located import Located
 from .nodes import BackboneNode, Node
 from .saliency import SaliencyRegion
-from .spatial_support import Located
-from .weight_panels import outline
 
 MARGIN, GAP, LINE = 0.25, 0.14, 0.2  # inches; LINE: of small text
 AREA = 5.6  # square inches of a picture

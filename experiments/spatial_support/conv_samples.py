@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import DeformConv
-from ..layers.deform_conv import padding_of
+from roikit.analysis.reading import evaluating
+from roikit.layers import DeformConv
+from roikit.layers.deform_conv import padding_of
+
+from .located import Located
 from .nodes import BackboneNode, Response, body_of, last_map
-from .reading import evaluating
-from .spatial_support import Located
 
 STEP = 1e-4  # of a cell: on both sides of a sample, to have the slopes of both
 LEAST = 1e-6  # of the strongest: less is the rounding of a convolution that is computed by transforms

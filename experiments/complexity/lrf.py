@@ -6,14 +6,18 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..boxes import Rois
-from ..extractors import LearnedRegionFeatures
-from ..layers.embeddings import sinusoidal
+from roikit.boxes import Rois
+from roikit.extractors import LearnedRegionFeatures
+from roikit.layers.embeddings import sinusoidal
+from roikit.train.screen import wide
+
 from .counting import of_layers
 
 STEPS = ("P1", "P2", "P3", "P4", "P5")
@@ -188,3 +192,68 @@ def made_boxes(count: int = 3000, seed: int = 0) -> list[tuple[Tensor, tuple[int
     width, height = (side * ratio.sqrt()).clamp(max=848), (side / ratio.sqrt()).clamp(max=608)
     x, y = c * (848 - width), d * (608 - height)
     return [(torch.stack([x, y, x + width, y + height], 1), (608, 848))]
+
+
+def count(images: list[Any]) -> dict[str, Any]:
+    """All numbers: Table 1's rows, Table 3's rows, G multiply-adds."""
+    table_1 = {}
+    for label, cells in (("dense", 1737 + 282), ("sampled", 114 + 86)):
+        orders = {
+            "paper": TABLE_1[label],
+            "counted": paper_order(cells),
+            "separable": separable_order(cells),
+        }
+        table_1[label] = {"cells": cells, **orders}
+    table_3 = []
+    for (most_out, most_in), (paper_out, paper_in), total in TABLE_3:
+        averages = average_samples(images, most_out, most_in)
+        row = {"max_outside": most_out, "max_inside": most_in, "paper": total}
+        row |= {"counted": paper_order(paper_out + paper_in)["sum"]}
+        row |= {"separable": separable_order(paper_out + paper_in)["sum"]}
+        row |= {"paper outside": paper_out, "paper inside": paper_in}
+        table_3.append(row | {"outside": averages.outside, "inside": averages.inside, "rois": averages.rois})
+    return {"table 1": table_1, "table 3": table_3}
+
+
+def show(found: dict[str, Any], source: str) -> None:
+    console = wide()
+    note = (
+        "paper: as printed. counted: the paper's order of operations, run under torch's flop counter. separable: this "
+    )
+    note += "package, one logit for each row and column."
+    table = Table(
+        title=f"Table 1: G = 2³⁰ multiply-adds, {ROIS} RoIs, {HEIGHT} × {WIDTH} cells, of which a RoI looks at "
+        f"{found['table 1']['dense']['cells']} (dense) or {found['table 1']['sampled']['cells']} (sampled)",
+        caption=note,
+    )
+    table.add_column("step")
+    for label in ("dense", "sampled"):
+        for order in ("paper", "counted", "separable"):
+            table.add_column(f"{label}, {order}", justify="right")
+    for step in (*STEPS, "sum"):
+        cells = [found["table 1"][a][b][step] for a in ("dense", "sampled") for b in ("paper", "counted", "separable")]
+        table.add_row(f"{step} {MEANING.get(step, '')}".strip(), *(f"{value:.3g}" for value in cells))
+    console.print(table)
+    rois = found["table 3"][0]["rois"]
+    table = Table(
+        title="Table 3: cost of the numbers of sampled cells",
+        caption=f"|Ω|: cells that a RoI looks at on average, the paper's and over {rois} RoIs ({source})",
+    )
+    for column in (
+        "max out",
+        "max in",
+        "paper",
+        "counted",
+        "separable",
+        "|Ω out|, paper",
+        "here",
+        "|Ω in|, paper",
+        "here",
+    ):
+        table.add_column(column, justify="right")
+    for row in found["table 3"]:
+        limits = ["full" if row[key] is None else str(row[key]) for key in ("max_outside", "max_inside")]
+        costs = [f"{row[key]:.3g}" for key in ("paper", "counted", "separable")]
+        sizes = [f"{row[key]:.0f}" for key in ("paper outside", "outside", "paper inside", "inside")]
+        table.add_row(*limits, *costs, *sizes)
+    console.print(table)
