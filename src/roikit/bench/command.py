@@ -68,7 +68,7 @@ Config = TypeVar("Config", bound=BenchConfig)
 
 
 def main(arguments: Sequence[str]) -> int:
-    about = "Speed of the region poolings beside torchvision's, in one run. A checkout has more: benchmarks/speed.py."
+    about = "Speed of the region poolings beside torchvision's, in one run. `python -m benchmarks.speed` has more."
     config = parse(BenchConfig, arguments, "roikit bench", about)
     base, operations, directions = check(config)
     jobs = Jobs(base, {case: directions for case in standard(base, operations)}, *present(PEERS, config.device))
