@@ -19,7 +19,7 @@ MAY = {
     "analysis": {*ORDER, "data"},
     "explore": {*ORDER, "data", "analysis"},
     "integrations": {*ORDER},
-    "bench": {*ORDER, "integrations", "train", "analysis"},
+    "bench": {*ORDER, "train"},
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..scenes import PARTS, Scene
-from .base import Peer, Rival
+from .peers import Peer, Rival
+from .scenes import PARTS, Scene
 
 
 def rival(operation: str, scene: Scene) -> Rival | None:

@@ -1,12 +1,13 @@
-"""What this package promises: the targets of `roikit bench --targets`."""
+"""What this package promises: the targets of `python -m benchmarks.speed --targets`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from .cases import Case
+from roikit.bench.cases import Case
+from roikit.bench.rows import LAYOUTS
+
 from .peers import PEERS
-from .rows import LAYOUTS
 from .targets import BETTER, LAYOUT_NAMES, Deterministic, Memory, Speed, Target
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from .cases import Case
-from .rows import LAYOUTS, Row
+from roikit.bench.cases import Case
+from roikit.bench.rows import LAYOUTS, Row
+from roikit.bench.table import Grid
+
 from .startup import Startup
 
 BETTER = "better"
@@ -147,6 +149,13 @@ def needed(found: Iterable[Target]) -> dict[Case, list[str]]:
             if direction not in directions:
                 directions.append(direction)
     return cases
+
+
+def outcomes(found: Sequence[Outcome]) -> Grid:
+    """Their table."""
+    words = {True: "reached", False: "**no**", None: "not measured"}
+    lines = [[o.work, o.against, o.target, o.measured or "–", words[o.reached], o.note] for o in found]
+    return Grid(["work", "against", "target", "measured", "", "which, and why not"], lines, [len(lines)])
 
 
 def started(startup: Startup) -> list[Outcome]:

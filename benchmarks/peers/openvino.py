@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..scenes import PARTS, Scene
-from .base import Peer, Rival, keeping
+from roikit.bench.peers import Peer, Rival
+from roikit.bench.scenes import PARTS, Scene
+
+from .keep import keeping
 
 
 def rival(operation: str, scene: Scene) -> Rival | None:

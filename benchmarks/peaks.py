@@ -13,14 +13,18 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from roikit.bench.cases import Case
+from roikit.bench.rows import LAYOUTS, Row, ready
+
 from . import resident
-from .cases import Case
 from .peers import PEERS
-from .rows import LAYOUTS, Row, ready
+
+ROOT = Path(__file__).parent.parent
 
 
 def with_peaks(rows: Sequence[Row]) -> list[Row]:
@@ -44,9 +48,9 @@ def with_peaks(rows: Sequence[Row]) -> list[Row]:
 
 
 def _on_cpu(jobs: Sequence[dict[str, Any]]) -> list[float | None]:
-    command = [sys.executable, "-c", "from roikit.bench.peaks import main; main()"]
+    command = [sys.executable, "-m", "benchmarks.peaks"]
     given = json.dumps({"threads": torch.get_num_threads(), "jobs": jobs})
-    done = subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     return json.loads(done.stdout)
 
 
@@ -110,3 +114,7 @@ def main() -> None:
             continue
     given = json.load(sys.stdin)
     json.dump([_in_a_child(job, given["threads"]) for job in given["jobs"]], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

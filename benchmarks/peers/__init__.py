@@ -1,11 +1,14 @@
-"""Other libraries that do the same work, one a file."""
+"""Libraries that do the same work: torchvision, as `roikit bench` has it, and others, one a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import mmcv, onnxruntime, openvino, torchvision
-from .base import Peer, Rival
+from roikit.bench import torchvision
+from roikit.bench.peers import Peer, present
+from roikit.bench.table import names as shown
+
+from . import mmcv, onnxruntime, openvino
 
 PEERS = {
     "torchvision": torchvision.PEER,
@@ -13,8 +16,7 @@ PEERS = {
     "openvino": openvino.PEER,
     "mmcv": mmcv.PEER,
 }
-
-__all__ = ["PEERS", "Peer", "Rival", "choose"]
+NAMES = shown(PEERS)
 
 
 def choose(names: Sequence[str], device: str) -> tuple[dict[str, Peer], dict[str, str]]:
@@ -29,17 +31,11 @@ def choose(names: Sequence[str], device: str) -> tuple[dict[str, Peer], dict[str
     for name in names:
         if name not in PEERS:
             raise ValueError(f"--peers: {name!r} is no peer; peers are {', '.join(PEERS)}")
-    found, absent = {}, {}
-    for name, peer in PEERS.items():
-        if names and name not in names:
-            continue
-        why = peer.why_not(device)
-        if why is None:
-            found[name] = peer
-        elif names:
+    found, absent = present({name: peer for name, peer in PEERS.items() if name in names or not names}, device)
+    for name in names:
+        if name in absent:
             raise ValueError(
-                f"--peers: {name} cannot be timed here ({why}): `pip install {peer.install}`, or leave it out"
+                f"--peers: {name} cannot be timed here ({absent[name]}): `pip install {PEERS[name].install}`, or leave "
+                "it out"
             )
-        else:
-            absent[name] = why
     return found, absent

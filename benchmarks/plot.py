@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..analysis.canvas import QUIET, new_figure, save_figure, write
-from .cases import Case
-from .rows import Row
-from .table import NAMES, number
+from roikit.analysis.canvas import QUIET, new_figure, save_figure, write
+from roikit.bench.cases import Case
+from roikit.bench.rows import Row
+from roikit.bench.table import number
+
+from .peers import NAMES
 
 COLOURS = {
     "last": "#0b6e4f",

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from ..operations import Pool
-from ..scenes import Scene
-
-
-def keeping(call: Callable[[], Any], *inputs: object) -> Callable[[], Any]:
-    """A call that keeps what it reads alive: runtimes hold addresses only."""
-
-    def run() -> Any:
-        return call() if inputs else None
-
-    return run
+from .operations import Pool
+from .scenes import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,3 +63,9 @@ class Peer:
             except Exception as error:  # a build for another version of torch fails in its own ways
                 return f"{type(error).__name__}: {error}"
         return None
+
+
+def present(peers: Mapping[str, Peer], device: str) -> tuple[dict[str, Peer], dict[str, str]]:
+    """The peers that can be timed here, and why each of the others cannot."""
+    absent = {name: why for name, peer in peers.items() if (why := peer.why_not(device)) is not None}
+    return {name: peer for name, peer in peers.items() if name not in absent}, absent
