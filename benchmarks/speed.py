@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from roikit import cli
 from roikit.bench import table
 from roikit.bench.cases import Case, standard
 from roikit.bench.command import BenchConfig, Jobs, check, ended, names, parse, show, threads, timed, write
 from roikit.bench.machine import described, machine
 from roikit.bench.operations import OPERATIONS
 from roikit.bench.rows import DIRECTIONS
-from roikit.cli import run
 from roikit.train.errors import RunError
 
 from . import plot, promises, startup, targets
@@ -144,4 +144,4 @@ def markdown(grid: table.Grid) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(PROGRAM, lambda: main(sys.argv[1:])))
+    sys.exit(cli.run(PROGRAM, lambda: main(sys.argv[1:])))
