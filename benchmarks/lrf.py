@@ -38,7 +38,7 @@ FORMS = ("einsum", "sdpa", "dense", "sampled")
 def scene() -> tuple[LearnedRegionFeatures, Tensor, Tensor, list[Tensor]]:
     """(the module, the map, the boxes, [queries [R, K, C_g], row keys [H, C_g], column keys [W, C_g], bias])."""
     torch.manual_seed(0)
-    module = LearnedRegionFeatures(CHANNELS).requires_grad_(False)
+    module = LearnedRegionFeatures(CHANNELS, start="paper").requires_grad_(False)
     x = torch.randn(1, CHANNELS, HEIGHT, WIDTH)
     boxes = make_boxes(ROIS, HEIGHT * STRIDE, WIDTH * STRIDE, (32.0, 512.0), torch.Generator().manual_seed(0))
     keys = [module.embed_axis(size, 1 / STRIDE, axis, x) for axis, size in enumerate((HEIGHT, WIDTH))]
