@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks import startup
 from benchmarks.speed import PROGRAM, main
-from roikit.cli import call
+from roikit.cli import run
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_one_run_writes_everything(tmp_path, capsys, threads, quick_startup):
     ],
 )
 def test_errors(flags, words, capsys):
-    assert call(PROGRAM, lambda: main(flags)) == 2
+    assert run(PROGRAM, lambda: main(flags)) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"{PROGRAM}: error: {words}") and len(said.splitlines()) == 1
 

@@ -23,7 +23,14 @@ FILES = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.name not in 
 
 @pytest.fixture
 def program():
-    return lambda arguments: cli.run("python -m experiments.compare", lambda: compare.main(arguments))
+    """`experiments.compare`; and `roikit train`, whose configurations the rows are."""
+
+    def run(arguments: list[str]) -> int:
+        if arguments[0] == "train":
+            return cli.main(arguments)
+        return cli.run("python -m experiments.compare", lambda: compare.main(arguments))
+
+    return run
 
 
 def name(path: Path) -> str:
@@ -135,8 +142,7 @@ def test_compare(call, fails, table, tmp_path, monkeypatch):
 
     # a stopped run goes on, one that is done stays
     monkeypatch.setenv("ROIKIT_TEST", "1")
-    centre = ["--config", str(table / "shapes" / "centre.yaml"), *flags[1:], "--out", str(out / "centre")]
-    assert cli.main(["train", *centre]) == 0
+    assert call("train", "--config", table / "shapes" / "centre.yaml", *flags[1:], "--out", out / "centre").code == 0
     (out / "centre" / "metrics.json").unlink()
     second = call(table, "--out", out, *flags)
     assert second.code == 0, second.err
