@@ -1,6 +1,6 @@
 """Speed and memory of the forms of Learned Region Features, side by side in one run.
 
-    python benchmarks/lrf.py --json benchmarks/results/lrf.json
+    python -m benchmarks.lrf --json benchmarks/results/lrf.json
 
 Four forms of the same sum, from the embedded boxes and cells on (P3 and P5 of the paper's Table 1): written out with
 einsum, `scaled_dot_product_attention` with a bias, this package's dense form and its sampled form (Eqs. 10 and 11, on
@@ -13,19 +13,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, scaled_dot_product_attention
 
-from roikit.bench import resident
+from benchmarks import resident
 from roikit.bench.machine import machine
 from roikit.bench.measure import Times, take_turns
 from roikit.bench.scenes import make_boxes
@@ -40,11 +38,17 @@ FORMS = ("einsum", "sdpa", "dense", "sampled")
 def scene() -> tuple[LearnedRegionFeatures, Tensor, Tensor, list[Tensor]]:
     """(the module, the map, the boxes, [queries [R, K, C_g], row keys [H, C_g], column keys [W, C_g], bias])."""
     torch.manual_seed(0)
-    module = LearnedRegionFeatures(CHANNELS).requires_grad_(False)
+    module = LearnedRegionFeatures(CHANNELS, start="paper").requires_grad_(False)
     x = torch.randn(1, CHANNELS, HEIGHT, WIDTH)
     boxes = make_boxes(ROIS, HEIGHT * STRIDE, WIDTH * STRIDE, (32.0, 512.0), torch.Generator().manual_seed(0))
     keys = [module.embed_axis(size, 1 / STRIDE, axis, x) for axis, size in enumerate((HEIGHT, WIDTH))]
-    return module, x, boxes, [module.embed_boxes(boxes[:, 1:]), *keys, module.biases([x])[0]]
+    return module, x, boxes, [module.embed_boxes(boxes[:, 1:]), *keys, bias(module, x)]
+
+
+def bias(module: LearnedRegionFeatures, x: Tensor) -> Tensor:
+    biases = module.biases([x])
+    assert biases is not None
+    return biases[0]
 
 
 def form(name: str, module: LearnedRegionFeatures, boxes: Tensor) -> Callable[..., Tensor]:
@@ -80,7 +84,7 @@ def times(repeats: int) -> dict[str, dict[str, Times]]:
     module, x, boxes, rest = scene()
     functions = {name: form(name, module, boxes) for name in FORMS}
     with torch.no_grad():
-        forward = take_turns({name: lambda f=f: f(x, *rest) for name, f in functions.items()}, repeats)
+        forward = take_turns({name: partial(f, x, *rest) for name, f in functions.items()}, repeats)
     leaves = [t.clone().requires_grad_() for t in (x, *rest)]
     upstream = torch.randn(ROIS, PARTS, CHANNELS)
 
@@ -101,7 +105,7 @@ def differences() -> dict[str, float]:
     coarse = torch.randn(1, CHANNELS, HEIGHT // 4, WIDTH // 4, generator=torch.Generator().manual_seed(1))
     for label, y in (("independent cells", x), ("a smooth map", interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic"))):
         y = y / y.std()
-        outs = [form(name, module, boxes)(y, *rest[:3], module.biases([y])[0]) for name in ("sampled", "dense")]
+        outs = [form(name, module, boxes)(y, *rest[:3], bias(module, y)) for name in ("sampled", "dense")]
         gap = outs[0] - outs[1]
         found[f"sampled from dense, {label}"] = float(gap.abs().max())
         found[f"sampled from dense, {label}, root mean square"] = float(gap.square().mean().sqrt())
@@ -123,7 +127,7 @@ def peak(name: str, backward: bool) -> float:
 
 def peaks(threads: int) -> dict[str, dict[str, float]]:
     def one(name: str, backward: bool) -> float:
-        command = [sys.executable, __file__, "--threads", str(threads), "--peak", name]
+        command = [sys.executable, "-m", "benchmarks.lrf", "--threads", str(threads), "--peak", name]
         out = subprocess.run(
             [*command, *(["--backward"] if backward else [])], check=True, capture_output=True, text=True
         )
@@ -165,11 +169,11 @@ def main() -> None:
             "channels": CHANNELS,
             "repeats": options.repeats,
         }
-        rows = {d: {n: dataclasses.asdict(t) for n, t in found.items()} for d, found in measured.items()}
+        milliseconds = {d: {n: dataclasses.asdict(t) for n, t in of.items()} for d, of in measured.items()}
         found = {
             "machine": machine(),
             "settings": settings,
-            "milliseconds": rows,
+            "milliseconds": milliseconds,
             "peak MB": memory,
             "differences": wrong,
         }

@@ -1,6 +1,6 @@
 """How cost grows: the exponent of time against each size, beside the theory, for every sum; memory beside its formula.
 
-    python benchmarks/scale.py --json benchmarks/results/scale.json
+    python -m benchmarks.scale --json benchmarks/results/scale.json
 
 One size grows while the others stay; the exponent p of size^p is fitted to the upper half of the times by least
 squares in logarithms. What does not grow (a call's own cost, reading the map into the kernel's layout) lies below the
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -23,12 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 import torch
 
 import roikit
-from roikit.bench import resident
+from benchmarks import resident
 from roikit.bench.machine import machine
 
 SUMS = {
@@ -78,7 +75,8 @@ def call(name: str, sizes: dict[str, int], backward: bool) -> Any:
 def seconds(run: Any, budget: float, clock: Callable[[], float]) -> float:
     """The shortest of at least three calls: other work on the machine only adds."""
     run()
-    times, begun = [], time.perf_counter()
+    times: list[float] = []
+    begun = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - begun < budget and len(times) < 30):
         start = clock()
         run()
@@ -149,7 +147,7 @@ def main() -> None:
     if resident.available():
         for name in options.sums.split(","):
             done = subprocess.run(
-                [sys.executable, __file__, "--memory", name], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "benchmarks.scale", "--memory", name], capture_output=True, text=True, check=True
             )
             kept.append(json.loads(done.stdout.splitlines()[-1]))
             print("{sum:10} memory, {rois} RoIs: {peak_mb:.0f} MB, formula {formula_mb:.0f} MB".format(**kept[-1]))

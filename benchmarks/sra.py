@@ -1,6 +1,6 @@
 """Speed and memory of Semantic RoI Align's forward, beside RoI Align's and its own matrix products alone.
 
-    python benchmarks/sra.py --json benchmarks/results/sra.json
+    python -m benchmarks.sra --json benchmarks/results/sra.json
 
 1000 RoIs on the pyramid of an image of 800 × 1333 pixels, 256 channels, NCHW. "products" are the matrix products of
 SRA's layers and of its masks with the sampled cells, of the same sizes, with nothing between them. Times are medians of
@@ -13,19 +13,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 import torch
 from torch import Tensor
 
 import roikit
-from roikit.bench import resident
+from benchmarks import resident
 from roikit.bench.machine import machine
 from roikit.bench.measure import Times, take_turns
 from roikit.bench.scenes import make_boxes
@@ -52,7 +49,8 @@ def pooling(extractor: roikit.RegionExtractor) -> Callable[[dict[str, Tensor], l
 def products(rois: int, cells: int, channels: int, extractor: roikit.SemanticRoIAlign) -> Callable[[], object]:
     """The matrix products of the layers (descriptor, semantic, position, first, last) and of masks with cells."""
     layer = extractor.attention
-    weights = [m.weight for m in (layer.descriptor, layer.semantic, layer.position, layer.first, layer.last)]
+    layers = (layer.descriptor, layer.semantic, layer.position, layer.first, layer.last)
+    weights = [one.weight for one in layers if one is not None]
     sizes = [w.shape for w in weights]
     each, rows = torch.randn(rois, sizes[0][1]), rois * cells
     inputs = [torch.randn(rows, size[1]) for size in sizes[1:3]]
@@ -112,7 +110,7 @@ def main() -> None:
         return
     memory = []
     for index, (rois, cells, channels) in enumerate(SIZES):
-        command = [sys.executable, __file__, "--threads", str(options.threads), "--peak", str(index)]
+        command = [sys.executable, "-m", "benchmarks.sra", "--threads", str(options.threads), "--peak", str(index)]
         found = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         least = rois * cells * channels * 4 / 2**20
         memory.append({"rois": rois, "cells": cells, "channels": channels, "MB": found, "R·S·C MB": least})

@@ -32,5 +32,5 @@ def test_its_examples_run():
 
 
 def test_every_path_it_names_exists():
-    for path in re.findall(r"`((?:src|tests|docs|\.ci)/[\w./-]+)`", GUIDE.read_text("utf-8")):
+    for path in re.findall(r"`((?:src|tests|docs|experiments|benchmarks|\.ci)/[\w./-]+)`", GUIDE.read_text("utf-8")):
         assert (ROOT / path).exists() or "your" in path, path

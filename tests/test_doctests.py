@@ -13,12 +13,13 @@ import roikit
 
 PACKAGES = ["boxes", "ops", "weights", "extractors", "multiscale", "integrations", "analysis", "layers", "detection"]
 PACKAGES += ["data", "oriented", "train"]
+BESIDE = ["experiments.complexity", "experiments.spatial_support", "experiments.tables"]  # of scripts in a checkout
 
 
 def modules() -> list[str]:
     found = []
-    for name in PACKAGES:
-        module = importlib.import_module(f"roikit.{name}")
+    for name in [*(f"roikit.{name}" for name in PACKAGES), *BESIDE]:
+        module = importlib.import_module(name)
         found.append(module.__name__)
         if hasattr(module, "__path__"):
             found += [info.name for info in pkgutil.walk_packages(module.__path__, module.__name__ + ".")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MAY = {
     "analysis": {*ORDER, "data"},
     "explore": {*ORDER, "data", "analysis"},
     "integrations": {*ORDER},
-    "bench": {*ORDER, "integrations", "train", "analysis"},
+    "bench": {*ORDER, "train"},
 }
 
 
@@ -46,3 +47,9 @@ def test_imports_go_downwards(name):
     for path in files(name):
         beyond = imported(path) - allowed - {name}
         assert not beyond, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(beyond))}"
+
+
+def test_the_package_imports_nothing_beside_it():
+    """Experiments and benchmarks are not installed with it."""
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (experiments|benchmarks)\b", path.read_text("utf-8"), re.M), path

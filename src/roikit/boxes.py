@@ -18,6 +18,7 @@ from torch import Tensor
 from . import modes
 
 Scale = float | tuple[float, float]
+LARGEST = 8.5e37  # of a coordinate: a quarter of float32's, so that sides of boxes, also of expanded ones, are finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +73,8 @@ class Rois:
             batch = read_images(boxes, batch_size) if readable else boxes[:, 0].to(torch.int64)
             rois = Rois(boxes[:, 1:], batch, torch.zeros_like(batch))
             if readable:
-                if not _finite(boxes):
-                    raise_not_finite(rois.boxes)
+                if not _usable(boxes):
+                    refuse_unusable(rois.boxes)
                 return rois
         elif isinstance(boxes, Sequence):
             if len(boxes) != batch_size:
@@ -101,8 +102,8 @@ class Rois:
     def _check_values(self, batch_size: int, levels: int) -> None:
         if not modes.readable(self.boxes) or not len(self):  # in this order: len() of a symbolic shape would fix it
             return
-        if not _finite(self.boxes):
-            raise_not_finite(self.boxes)
+        if not _usable(self.boxes):
+            refuse_unusable(self.boxes)
         check_index("batch", self.batch, batch_size)
         check_index("level", self.level, levels)
 
@@ -167,11 +168,12 @@ def _kept(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Te
         return torch.tensor(values, dtype=dtype, device=device)
 
 
-def _finite(values: Tensor) -> bool:
-    """Whether all are finite; NumPy says so in a fraction of the time that torch takes for a few numbers."""
+def _usable(values: Tensor) -> bool:
+    """Whether no coordinate is NaN, infinite or too large; NumPy says so in a fraction of the time that torch takes for
+    a few numbers."""
     if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
-        return bool(np.isfinite(values.detach().numpy()).all())
-    return bool(torch.isfinite(values).all())
+        return bool(np.abs(values.detach().numpy()).max(initial=0.0) <= LARGEST)  # NaN is not
+    return bool((values.abs() <= LARGEST).all())
 
 
 def _below(index: Tensor, size: int) -> bool:
@@ -250,8 +252,14 @@ def read_images(table: Tensor, batch_size: int) -> Tensor:
     return batch
 
 
-def raise_not_finite(boxes: Tensor) -> None:
-    raise_first(~torch.isfinite(boxes).all(1), boxes, "has a NaN or infinite coordinate: drop or repair it")
+def refuse_unusable(boxes: Tensor, what: str = "coordinate", largest: float = LARGEST) -> None:
+    """Refuse boxes ``Tensor[R, …]`` with a number that is not finite, or too large to be calculated with."""
+    infinite = ~torch.isfinite(boxes).all(1)
+    if bool(infinite.any()):
+        raise_first(infinite, boxes, f"has a NaN or infinite {what}: drop or repair it")
+    large = ~(boxes.abs() <= largest).all(1)
+    if bool(large.any()):
+        raise_first(large, boxes, f"has a {what} beyond ±{largest:g}: its sides may be infinite")
 
 
 def raise_first(wrong: Tensor, values: Tensor, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from roikit import __version__
 from roikit.extras import MissingExtra
@@ -19,13 +19,27 @@ COMMANDS = {
     "eval": ("roikit.commands.evaluate", "COCO metrics of a trained detector on a data set"),
     "predict": ("roikit.commands.predict", "find objects in images or folders of images"),
     "proposals": ("roikit.commands.proposals", "what a trained detector's RPN proposes, as a file"),
-    "compare": ("roikit.commands.compare", "train the rows of a paper's table, beside the paper's numbers"),
-    "claims": ("roikit.commands.claims", "try the papers' claims in paired runs, with intervals and verdicts"),
     "data": ("roikit.commands.data", "check a data set and describe it"),
-    "analyze": ("roikit.commands.analyze", "what extractors cost and what they learn"),
+    "analyze": ("roikit.commands.analyze", "what extractors learn"),
     "explore": ("roikit.commands.explore", "see in a browser which cells a trained extractor reads of a box"),
     "bench": ("roikit.bench", "speed of the region feature extractors beside torchvision's"),
     "info": ("roikit.commands.info", "versions, devices, which kernels run and why others cannot"),
+}
+# What runs in a checkout and the package has no more: the words of a command, and what to type instead.
+MOVED: dict[str, str] = {
+    "compare": "python -m experiments.compare",
+    "claims": "python -m experiments.claims",
+    "analyze complexity": "python -m experiments.complexity",
+    "analyze receptive-field": "python -m experiments.spatial_support --show receptive-field",
+    "analyze saliency": "python -m experiments.spatial_support --show saliency",
+    "analyze sampling-locations": "python -m experiments.spatial_support --show sampling-locations",
+    "analyze spatial-support": "python -m experiments.spatial_support",
+    "bench --targets": "python -m benchmarks.speed --targets",
+    "bench --peers": "python -m benchmarks.speed --peers",
+    "bench --sweep": "python -m benchmarks.speed --sweep",
+    "bench --memory": "python -m benchmarks.speed --memory",
+    "bench --markdown": "python -m benchmarks.speed --markdown",
+    "bench --plot": "python -m benchmarks.speed --plot",
 }
 
 
@@ -53,32 +67,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(__version__)
         return 0
+    if gone := moved(arguments):
+        return fail("roikit", gone)
     if name not in COMMANDS:
-        return fail("", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+        return fail("roikit", f"no command {name!r}; commands are {', '.join(COMMANDS)}")
+    return run(f"roikit {name}", lambda: importlib.import_module(COMMANDS[name][0]).main(rest))
+
+
+def moved(arguments: Sequence[str]) -> str | None:
+    """Where a command, or an option of one, has gone; None where it is still here."""
+    given = [argument.partition("=")[0] for argument in arguments]
+    for old, new in MOVED.items():
+        words = old.split()
+        plain = [word for word in words if word[0] != "-"]
+        if given[: len(plain)] == plain and set(words) <= set(given):
+            return f"`roikit {old}` is now `{new}`, to be run in a checkout of roikit's repository"
+    return None
+
+
+def run(program: str, command: Callable[[], int | None]) -> int:
+    """The exit code of a command; what the user can mend is one line on stderr."""
     try:
-        module = importlib.import_module(COMMANDS[name][0])
-        return int(module.main(rest) or 0)
+        return int(command() or 0)
     except KeyboardInterrupt:
-        return fail(name, "interrupted", code=130)
+        return fail(program, "interrupted", code=130)
     except BrokenPipeError:  # `roikit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MissingExtra as error:
-        return fail(name, str(error))
+        return fail(program, str(error))
     except (ValueError, OSError) as error:
         from roikit.commands.errors import explain
 
         message = explain(error)
         if message is None:
             raise
-        return fail(name, message)
+        return fail(program, message)
     except SystemExit as ending:  # argparse: --help and its own errors
         return ending.code if isinstance(ending.code, int) else 1
 
 
-def fail(command: str, message: str, code: int = 2) -> int:
+def fail(program: str, message: str, code: int = 2) -> int:
     """One line on stderr."""
     process = int(os.environ.get("RANK", "0"))
     where = f" [process {process}]" if process else ""
-    print(f"roikit{' ' + command if command else ''}: error{where}: {message}", file=sys.stderr, flush=True)
+    print(f"{program}: error{where}: {message}", file=sys.stderr, flush=True)
     return code

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from roikit.analysis import complexity_dcnv2 as c
-from roikit.analysis.counting import counter_of_layers
-from roikit.cli import main
+from experiments.complexity import dcnv2 as c
+from experiments.complexity.__main__ import main
+from experiments.complexity.counting import counter_of_layers
 from roikit.layers import DeformConv
 
 ROWS = {row.label: row for row in c.ROWS}
@@ -71,7 +71,7 @@ def test_a_deformable_convolution_counts_as_a_convolution_and_its_offsets():
 
 def test_the_command_shows_and_writes_them(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(c, "ROWS", [ROWS["regular"], ROWS["dconv@c5 + dpool"]])
-    assert main(["analyze", "complexity", "dcnv2", f"--json={tmp_path / 'dcnv2.json'}"]) == 0
+    assert main(["dcnv2", f"--json={tmp_path / 'dcnv2.json'}"]) == 0
     shown = capsys.readouterr().out
     assert "dconv@c5 + dpool" in shown and "1.48" in shown and "2.17" in shown
     found = json.loads((tmp_path / "dcnv2.json").read_text())["table 1"]
@@ -83,5 +83,5 @@ def test_the_command_shows_and_writes_them(tmp_path, capsys, monkeypatch):
 
 
 def test_boxes_mean_nothing_to_it(capsys):
-    assert main(["analyze", "complexity", "dcnv2", "--data=shapes:easy"]) == 2
+    assert main(["dcnv2", "--data=shapes:easy"]) == 2
     assert "--data: the costs of dcnv2 do not depend on boxes" in capsys.readouterr().err

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from roikit.analysis import complexity_sra as c
-from roikit.cli import main
+from experiments.complexity import sra as c
+from experiments.complexity.__main__ import main
 
 
 @pytest.mark.parametrize("row", c.ROWS, ids=lambda row: f"{row.table}, {row.label}")
@@ -30,7 +30,7 @@ def test_average_cells_by_hand():
 
 def test_the_command_shows_and_writes_them(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(c, "ROWS", [row for row in c.ROWS if row.table == 1 and row.label in ("RoI Align", "SRA")])
-    assert main(["analyze", "complexity", "sra", f"--json={tmp_path / 'sra.json'}"]) == 0
+    assert main(["sra", f"--json={tmp_path / 'sra.json'}"]) == 0
     shown = capsys.readouterr().out
     assert "SRA" in shown and "41.99" in shown and "3.37" in shown
     found = json.loads((tmp_path / "sra.json").read_text())

@@ -10,10 +10,10 @@ from torch import nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import roikit
-from roikit.analysis.nodes import BackboneNode, BoxNode
-from roikit.analysis.saliency import saliency_region
-from roikit.analysis.spatial_support import Located
-from roikit.analysis.support_pictures import GREEN, Row, draw_supports, field_shown
+from experiments.spatial_support.located import Located
+from experiments.spatial_support.nodes import BackboneNode, BoxNode
+from experiments.spatial_support.pictures import GREEN, Row, draw_supports, field_shown
+from experiments.spatial_support.saliency import saliency_region
 
 NODE = BackboneNode(40.0, 20.0)  # of maps with stride 16: reads rows 16 to 31, columns 32 to 47
 

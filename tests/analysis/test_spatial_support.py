@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import roikit
-from roikit.analysis.conv_samples import sampling_locations
-from roikit.analysis.nodes import BackboneNode, BoxNode, Response
-from roikit.analysis.spatial_support import Located, bin_locations, receptive_field
+from experiments.spatial_support.conv_samples import sampling_locations
+from experiments.spatial_support.located import Located, bin_locations, receptive_field
+from experiments.spatial_support.nodes import BackboneNode, BoxNode, Response
 from roikit.extractors import EXTRACTORS
 from roikit.layers import DeformConv
 

@@ -1,4 +1,4 @@
-"""Scenes and contenders for the tests of `roikit bench`."""
+"""Scenes and contenders for the tests of `roikit bench` and of `python -m benchmarks.speed`."""
 
 from __future__ import annotations
 

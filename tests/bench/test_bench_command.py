@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
-from PIL import Image
 
-from roikit.bench import startup
+from benchmarks.speed import SpeedConfig
 from roikit.cli import main
 
 
-@pytest.fixture
-def quick_startup(monkeypatch):
-    """Processes that start are measured elsewhere."""
-    monkeypatch.setattr(startup, "measure", lambda repeats: startup.Startup(2.0, 2.1, 0.5))
-    monkeypatch.setattr("roikit.bench.command.with_peaks", lambda rows: rows)
-
-
-def test_one_run_writes_everything(tmp_path, capsys, threads, quick_startup):
-    threads(1)
-    flags = ["--quick", "--targets", "--sweep=rois,channels", "--peers=torchvision", "--directions=forward"]
-    out = [f"--json={tmp_path}", f"--markdown={tmp_path / 'tables.md'}", f"--plot={tmp_path / 'curves.png'}"]
-    assert main(["bench", *flags, *out]) == 0
-    assert torch.get_num_threads() == 1  # two for the targets, put back
+def test_beside_torchvision(tmp_path, capsys, threads):
+    threads(2)
+    path = tmp_path / "numbers.json"
+    flags = ["--quick", "--only=roi_align_adaptive", "--directions=forward,both", "--threads=1", f"--json={path}"]
+    assert main(["bench", *flags]) == 0
+    assert torch.get_num_threads() == 2  # put back
     said = capsys.readouterr().out
-    assert "these times mean nothing" in said and "Targets" in said and "grows as R^" in said
-    (path,) = tmp_path.glob("targets-*.json")
+    assert "these times mean nothing" in said and "channels-last" in said
     found = json.loads(path.read_text())
-    assert found["machine"]["threads"] == 2 and found["startup"] == {"others": 2.0, "all": 2.1, "first_call": 0.5}
-    rows = found["rows"]
-    assert {row["direction"] for row in rows} == {"forward", "backward"}  # targets need a backward
-    sizes = {(row["rois"], row["channels"]) for row in rows if row["operation"] == "roi_align"}
-    assert {(3, 16), (10, 16), (30, 16), (12, 8), (12, 16), (1, 16), (100, 16)} == sizes
-    for row in rows:
-        assert row["refused"] is None and all(v["agrees"] for v in row["verdicts"].values())
-        assert row["times"]["last"]["median"] > 0 and row["times"]["last"]["turns"] == 3
-        if "torchvision" in row["times"]:
-            ratio = row["times"]["torchvision"]["median"] / row["times"]["nchw"]["median"]
-            assert row["ratios"]["torchvision"]["nchw"] == pytest.approx(ratio)
-    kinds = {(t["work"].split(",")[0], t["against"]): t for t in found["targets"]}
-    assert kinds["RoIAlign forward", "torchvision"]["value"] > 0
-    assert kinds["RoIAlign forward", "OpenVINO"]["reached"] is None  # not asked for
-    assert kinds["`import roikit`", "torch + torchvision"]["reached"] is True
-    text = (tmp_path / "tables.md").read_text()
-    assert text.startswith("| operation | map |") and "| work | against | target |" in text
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.width > 900
+    assert set(found) == {"machine", "config", "rows"} and found["machine"]["threads"] == 1
+    assert [(row["map"], row["direction"]) for row in found["rows"]] == [
+        ("12×20/16", "forward"), ("12×20/16", "both"), ("24×40/4", "forward"), ("24×40/4", "both")
+    ]  # fmt: skip
+    for row in found["rows"]:
+        assert row["refused"] is None and row["verdicts"]["torchvision"]["agrees"]
+        assert set(row["times"]) - {"copy"} == {"nchw", "last", "torchvision"}
+        ratio = row["times"]["torchvision"]["median"] / row["times"]["nchw"]["median"]
+        assert row["ratios"]["torchvision"]["nchw"] == pytest.approx(ratio)
+
+
+def test_without_torchvision(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchvision.ops", None)  # as if it were not installed
+    assert main(["bench", "--quick", "--only=prroi", "--directions=forward"]) == 0
+    said = capsys.readouterr().out
+    assert "not timed: torchvision (ModuleNotFoundError" in said and "PrRoIPool" in said
+
+
+@pytest.mark.parametrize("option", ["targets", "peers", "sweep", "memory", "markdown", "plot"])
+def test_options_that_left(option, capsys):
+    """Each is one of the program that has them all."""
+    assert hasattr(SpeedConfig(), option)
+    assert main(["bench", "--quick", f"--{option}=1"]) == 2
+    assert capsys.readouterr().err == (
+        f"roikit: error: `roikit bench --{option}` is now `python -m benchmarks.speed --{option}`, "
+        "to be run in a checkout of roikit's repository\n"
+    )
 
 
 def test_a_disagreement_ends_with_1(monkeypatch, capsys):
@@ -55,7 +55,7 @@ def test_a_disagreement_ends_with_1(monkeypatch, capsys):
 
     right = ops.roi_align
     monkeypatch.setattr(ops, "roi_align", lambda *a, **k: right(*a, **k) * 1.01)
-    flags = ["--quick", "--only=roi_align_adaptive", "--peers=torchvision", "--directions=forward"]
+    flags = ["--quick", "--only=roi_align_adaptive", "--directions=forward"]
     assert main(["bench", *flags]) == 1
     said = capsys.readouterr().out
     assert "disagrees" in said and "roikit and torchvision disagree by 1.0e-02" in said
@@ -64,14 +64,11 @@ def test_a_disagreement_ends_with_1(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--peers=tensorrt"], "--peers: 'tensorrt' is no peer; peers are torchvision, onnxruntime, openvino, mmcv"),
         (["--rois=0"], "--rois must be at least 1, not 0"),
         (["--only=nothing"], "--only: no operation's name contains 'nothing'; they are roi_align,"),
-        (["--sweep=colours"], "--sweep: 'colours' is not one of rois, channels, batch, dtypes, all"),
         (["--directions=sideways"], "--directions: 'sideways' is not one of forward, backward, both"),
         (["--directions="], "--directions is empty"),
         (["--json=/nowhere/at/all.json"], "--json: the folder /nowhere/at does not exist"),
-        (["--plot=/nowhere/at/all.png"], "--plot: the folder /nowhere/at does not exist"),
         (["--dtype=int8"], "dtype"),
     ],
 )
@@ -85,14 +82,3 @@ def test_errors(flags, words, capsys):
 def test_no_gpu(capsys):
     assert main(["bench", "--device=cuda"]) == 2
     assert "--device cuda: torch finds no GPU here" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
-def test_on_a_gpu(tmp_path):
-    path = tmp_path / "gpu.json"
-    assert main(["bench", "--quick", "--targets", "--memory", "--device=cuda", f"--json={path}"]) == 0
-    found = json.loads(path.read_text())
-    assert found["machine"]["gpu"] == torch.cuda.get_device_name()
-    backward = next(r for r in found["rows"] if r["operation"] == "roi_align" and r["direction"] == "backward")
-    assert backward["times"]["deterministic"]["median"] > 0 and backward["peaks"]["last"] > 0
-    assert all(target["value"] is not None for target in found["targets"])

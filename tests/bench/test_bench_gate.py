@@ -13,6 +13,8 @@ from roikit.bench.operations import OPERATIONS
 from roikit.bench.rows import Plan, measure
 from roikit.sums.separable import cpu
 
+NAMES = table.names({})
+
 
 @pytest.mark.parametrize("operation", list(OPERATIONS))
 def test_kernels_pass(operation, small):
@@ -75,9 +77,9 @@ def test_no_ratio_is_shown_for_a_wrong_kernel(monkeypatch, small):
     for row in rows:
         assert row.refused and row.ratio("copy", "nchw") is None
         assert row.as_json()["ratios"]["copy"] == {"nchw": None, "last": None}
-    grid = table.operations(rows, case)
+    grid = table.operations(rows, case, NAMES)
     assert [line[-3] for line in grid.lines if line[2] == "copy"] == ["refused"]
-    assert any("no ratio is shown, the output of its kernel" in line for line in table.remarks(rows))
+    assert any("no ratio is shown, the output of its kernel" in line for line in table.remarks(rows, NAMES))
     assert list(checked.values()) == [rows[0].refused]
     (row,) = measure(case, {}, Plan(("forward",), 1, gated=False), {})
     assert row.refused is None and row.ratio("copy", "nchw") > 0

@@ -7,8 +7,10 @@ import mmap
 import pytest
 import torch
 
-from roikit.bench import measure, peaks, resident
-from roikit.bench.cases import DTYPES, Case, standard, swept
+from benchmarks import peaks, resident
+from benchmarks.sweeps import swept
+from roikit.bench import measure
+from roikit.bench.cases import DTYPES, Case, standard
 from roikit.bench.operations import OPERATIONS, matching
 from roikit.bench.scenes import PYRAMIDS
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torchvision
 
+from benchmarks.peers import PEERS, choose, mmcv
 from roikit.bench import rows
 from roikit.bench.operations import OPERATIONS
-from roikit.bench.peers import PEERS, Peer, Rival, choose, mmcv
+from roikit.bench.peers import Peer, Rival
 from roikit.bench.rows import Plan, measure
 
 pytestmark = pytest.mark.own_process

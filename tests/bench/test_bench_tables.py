@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from roikit.bench import plot, table
+from benchmarks import plot, speed
+from benchmarks.peers import NAMES
+from benchmarks.sweeps import growth
+from benchmarks.targets import Outcome, outcomes
+from roikit.bench import table
 from roikit.bench.cases import Case
 from roikit.bench.machine import described, file_name
-from roikit.bench.targets import Outcome
 
 BASE = Case("", "")
 CASE = Case("roi_align", "coarse")
@@ -25,7 +28,7 @@ def test_operations_have_a_line_for_each_contender(row):
         row(CASE, "backward", nchw=15.6, last=35.4, torchvision=721.2, copy=0.328),
         row(dataclasses.replace(CASE, rois=10, dtype="bfloat16"), nchw=0.0131, last=0.01),
     ]
-    grid = table.operations(rows, BASE)
+    grid = table.operations(rows, BASE, NAMES)
     assert grid.head == ["operation", "map", "", "forward", "×", "backward", "×"]
     assert grid.groups == [5, 2]
     assert grid.lines[0] == ["RoIAlign, 2 samples", "50×84/16", "roikit, NCHW", "13.8 ±2%", "", "15.6 ±2%", ""]
@@ -36,25 +39,25 @@ def test_operations_have_a_line_for_each_contender(row):
 
 def test_peaks_have_columns_where_there_are_some(row):
     one = dataclasses.replace(row(CASE, nchw=1.0, last=1.0), peaks={"nchw": 51.8})
-    grid = table.operations([one], BASE)
+    grid = table.operations([one], BASE, NAMES)
     assert grid.head[-1] == "MB, forward" and [line[-1] for line in grid.lines] == ["52", "–"]
 
 
 def test_disagreements_are_shown_as_such(row):
     one = row(CASE, nchw=1.0, last=1.0, torchvision=9.0, differs=0.25)
-    assert table.operations([one], BASE).lines[2][-2:] == ["9.00 ±2%", "disagrees"]
-    (said,) = table.remarks([one])
+    assert table.operations([one], BASE, NAMES).lines[2][-2:] == ["9.00 ±2%", "disagrees"]
+    (said,) = table.remarks([one], NAMES)
     assert "roikit and torchvision disagree by 2.5e-01" in said
 
 
 def test_markdown():
-    grid = table.outcomes(
+    grid = outcomes(
         [
             Outcome("a | b", "torchvision", "≥ 8×", "9.0×", 9.0, True),
             Outcome("c", "copy", "≤ 2×", None, None, None, "why"),
         ]
     )
-    lines = table.markdown(grid).splitlines()
+    lines = speed.markdown(grid).splitlines()
     assert lines[1].startswith("| --- | --- |") and len(lines) == 4
     assert lines[2] == "| a \\| b | torchvision | ≥ 8× | 9.0× | reached |  |"
     assert lines[3] == "| c | copy | ≤ 2× | – | not measured | why |"
@@ -62,7 +65,7 @@ def test_markdown():
 
 def test_no_cell_is_cut_on_a_narrow_screen(row):
     console = Console(file=io.StringIO(), width=40)
-    grid = table.operations([row(CASE, nchw=13.8, last=10.25, torchvision=120.7)], BASE)
+    grid = table.operations([row(CASE, nchw=13.8, last=10.25, torchvision=120.7)], BASE, NAMES)
     table.show(console, grid, "a title")
     text = console.file.getvalue()
     assert all(cell in text for line in grid.lines for cell in line) and "…" not in text
@@ -72,10 +75,10 @@ def test_no_cell_is_cut_on_a_narrow_screen(row):
 def test_growth_is_the_exponent(row):
     rows = [row(dataclasses.replace(CASE, rois=r), nchw=r / 50, last=(r / 50) ** 1.5) for r in (100, 1000, 10000)]
     rows.append(row(dataclasses.replace(CASE, rois=10), nchw=99.0, last=99.0))  # too few to count
-    found = {one["contender"]: one for one in table.growth(rows)}
+    found = {one["contender"]: one for one in growth(rows)}
     assert found["nchw"]["exponent"] == pytest.approx(1) and found["last"]["exponent"] == pytest.approx(1.5)
     assert found["nchw"]["from"] == 100
-    assert table.growth(rows[:2]) == []
+    assert growth(rows[:2]) == []
 
 
 def test_numbers_have_three_digits():

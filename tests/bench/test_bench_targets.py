@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from roikit.bench import startup, targets
+from benchmarks import startup, targets
+from benchmarks.promises import promises
+from benchmarks.targets import BETTER, Deterministic, Memory, Speed
 from roikit.bench.cases import Case
-from roikit.bench.promises import promises
-from roikit.bench.targets import BETTER, Deterministic, Memory, Speed
 
 CASE = Case("roi_align", "coarse")
 

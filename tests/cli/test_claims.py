@@ -1,4 +1,4 @@
-"""`roikit claims`: what a file of claims may say, verdicts of known numbers, and a training from end to end."""
+"""`experiments.claims`: what a file of claims may say, verdicts of known numbers, and a training from end to end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import pytest
 import tiny_run
 import yaml
 
-from roikit.train.claim_runs import Store
-from roikit.train.claims import Claims
+from experiments import claims as claims_program
+from experiments.tables.claim_runs import Store
+from experiments.tables.claims import Claims
+from roikit import cli
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def program():
+    return lambda arguments: cli.run("python -m experiments.claims", lambda: claims_program.main(arguments))
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_verdicts_and_the_page(claims, call, tmp_path):
             if row == "t/a":
                 numbers["divergence/last/all/parts"] = 2.0 + (-1.0) ** seed
             store.add(row, seed, "data: {}\n", numbers)
-    shown = call("claims", file, "--show")
+    shown = call(file, "--show")
     assert shown.code == 0, shown.err
     lines = {line.split("|")[1].strip(): line for line in shown.out.splitlines() if line.startswith("| ")}
     assert "| Table 1 | +1.5 | +2.0 |" in lines["first"] and lines["first"].endswith("| 3 | **holds** |")
@@ -74,29 +81,29 @@ def test_verdicts_and_the_page(claims, call, tmp_path):
     )
     assert "| `t/c` | 43.1 | 40.0, 43.1, 46.1 | 70.0 | 30.0 | 1.0 min |" in shown.out
     page = tmp_path / "page.md"
-    assert call("claims", file, "--show", "--page", page).code == 0 and page.read_text() == shown.out
+    assert call(file, "--show", "--page", page).code == 0 and page.read_text() == shown.out
 
 
 def test_wrong_claims(claims, fails, tmp_path):
-    assert "does not exist" in fails("claims", tmp_path / "none.yaml")
+    assert "does not exist" in fails(tmp_path / "none.yaml")
     good = {"claim": "x", "more": ["t/a", "t/b"]}
-    assert "needs title, about" in fails("claims", claims(good, other=1))
-    assert "has the keys" in fails("claims", claims({"more": ["t/a", "t/b"]}))
-    assert "needs two rows" in fails("claims", claims(good | {"more": ["t/a"]}))
-    assert "either more" in fails("claims", claims(good | {"like": ["t/a", "t/b"], "within": 1}))
-    assert "needs within" in fails("claims", claims({"claim": "x", "like": ["t/a", "t/b"]}))
-    assert "names the row 't/d'" in fails("claims", claims(good | {"more": ["t/a", "t/d"]}))
-    assert "names 'speed'" in fails("claims", claims(good | {"more": ["t/a @ speed", "t/b"]}))
-    assert "must begin with a row" in fails("claims", claims(good | {"more": [3, "t/b"]}))
-    assert "no claim of" in fails("claims", claims(good), "--rows=t/c")
-    assert "at least 1" in fails("claims", claims(good), "--seeds=0")
+    assert "needs title, about" in fails(claims(good, other=1))
+    assert "has the keys" in fails(claims({"more": ["t/a", "t/b"]}))
+    assert "needs two rows" in fails(claims(good | {"more": ["t/a"]}))
+    assert "either more" in fails(claims(good | {"like": ["t/a", "t/b"], "within": 1}))
+    assert "needs within" in fails(claims({"claim": "x", "like": ["t/a", "t/b"]}))
+    assert "names the row 't/d'" in fails(claims(good | {"more": ["t/a", "t/d"]}))
+    assert "names 'speed'" in fails(claims(good | {"more": ["t/a @ speed", "t/b"]}))
+    assert "must begin with a row" in fails(claims(good | {"more": [3, "t/b"]}))
+    assert "no claim of" in fails(claims(good), "--rows=t/c")
+    assert "at least 1" in fails(claims(good), "--seeds=0")
     store = tmp_path / "results" / "claims"
     store.mkdir(parents=True)
     (store / "t-a.json").write_text("{")
-    assert "t-a.json: is no JSON" in fails("claims", claims(good))
+    assert "t-a.json: is no JSON" in fails(claims(good))
     content = {"config": "optim:\n  steps: 7\n", "seeds": {"0": {"AP": 0.1}}}
     (store / "t-a.json").write_text(json.dumps(content))
-    assert "t-a.json: was measured with other settings (" in fails("claims", claims(good))
+    assert "t-a.json: was measured with other settings (" in fails(claims(good))
 
 
 @pytest.mark.slow  # trainings in processes of their own
@@ -116,7 +123,16 @@ def test_from_end_to_end(claims, call, tmp_path, monkeypatch):
             place[key] = yaml.safe_load(value)
         content["model"]["options"] = {"box_score_thresh": 0.0}
         row.write_text(yaml.safe_dump(content))
-    arguments = ("claims", file, "--seeds=2", "--at_once=2", "--out", tmp_path / "runs", "--page", tmp_path / "page.md")
+    arguments = (
+        "experiments.claims",
+        file,
+        "--seeds=2",
+        "--at_once=2",
+        "--out",
+        tmp_path / "runs",
+        "--page",
+        tmp_path / "page.md",
+    )
     done = call(*arguments)
     assert done.code == 0, done.err + "".join(path.read_text() for path in (tmp_path / "runs").glob("*.txt"))
     kept = json.loads((tmp_path / "results" / "claims" / "t-a.json").read_text())

@@ -26,6 +26,7 @@ def run(finished, tmp_path):
 
 def test_unknown_command(fails):
     assert "no command 'trian'; commands are train, eval" in fails("trian")
+    assert "no analysis 'everything'; analyses are divergence" in fails("analyze", "everything")
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict", "data", "info"])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny_run
@@ -16,7 +17,10 @@ import yaml
 from PIL import Image
 
 import roikit
+from roikit.cli import MOVED
 from roikit.extractors import EXTRACTORS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_help_and_version_need_no_torch():
@@ -48,6 +52,24 @@ def test_every_command_has_help(call, command):
     result = call(command, "--help")
     assert result.code == 0
     assert result.out.startswith("usage: roikit")
+
+
+@pytest.mark.parametrize("words", MOVED)
+def test_what_has_left_the_package_says_where_it_went(fails, words):
+    assert f"`{MOVED[words]}`" in fails(*words.split(), "lrf")
+
+
+@pytest.mark.parametrize("module", sorted({command.split()[2] for command in MOVED.values()}))
+def test_where_it_went_errors_are_lines_too(module):
+    command = [sys.executable, "-m", module, "--nonsense"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"python -m {module}: error: ") and "--nonsense" in result.stderr
+
+
+def test_analyze_lists_what_it_knows(call):
+    result = call("analyze", "--help")
+    assert result.code == 0 and "divergence" in result.out
 
 
 def test_train_help_explains_every_field(call):

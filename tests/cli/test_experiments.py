@@ -1,4 +1,4 @@
-"""Every file below `experiments`, and `roikit compare` on a table of its own."""
+"""Every file below `experiments`, and `experiments.compare` on a table of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ import pytest
 import tiny_run
 import yaml
 
+from experiments import compare
+from experiments.tables.papertable import PaperTable
+from roikit import cli
 from roikit.train.bases import merge, read_config
-from roikit.train.papertable import PaperTable
 from roikit.train.parse import check_file, parse
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = sorted(path.parent for path in EXPERIMENTS.rglob("table.yaml"))
 NOT_RUNS = ("table.yaml", "claims.yaml")
 FILES = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.name not in NOT_RUNS)
+
+
+@pytest.fixture
+def program():
+    """`experiments.compare`; and `roikit train`, whose configurations the rows are."""
+
+    def run(arguments: list[str]) -> int:
+        if arguments[0] == "train":
+            return cli.main(arguments)
+        return cli.run("python -m experiments.compare", lambda: compare.main(arguments))
+
+    return run
 
 
 def name(path: Path) -> str:
@@ -100,7 +114,7 @@ def test_wrong_bases(tmp_path, fails):
         check_file(tmp_path / "c.yaml")
 
 
-# ---- roikit compare
+# ---- experiments.compare
 
 
 @pytest.fixture
@@ -121,7 +135,7 @@ def test_compare(call, fails, table, tmp_path, monkeypatch):
         monkeypatch.setenv(key, value)
     out = tmp_path / "out"
     flags = ["--", *tiny_run.FLAGS, "--model.options={box_score_thresh: 0.0}"]
-    first = call("compare", table, "--out", out, "--rows", "mean", *flags)
+    first = call(table, "--out", out, "--rows", "mean", *flags)
     assert first.code == 0, first.err
     assert "[1/1] Mean: starts" in first.out and "(30.0)" in first.out and "Centre" not in first.out
     before = (out / "mean" / "metrics.json").stat().st_mtime_ns
@@ -130,7 +144,7 @@ def test_compare(call, fails, table, tmp_path, monkeypatch):
     monkeypatch.setenv("ROIKIT_TEST", "1")
     assert call("train", "--config", table / "shapes" / "centre.yaml", *flags[1:], "--out", out / "centre").code == 0
     (out / "centre" / "metrics.json").unlink()
-    second = call("compare", table, "--out", out, *flags)
+    second = call(table, "--out", out, *flags)
     assert second.code == 0, second.err
     assert "[1/2] Mean: done" in second.out and "[2/2] Centre: goes on" in second.out
     assert (out / "mean" / "metrics.json").stat().st_mtime_ns == before
@@ -141,24 +155,24 @@ def test_compare(call, fails, table, tmp_path, monkeypatch):
     assert kept["rows"][0]["paper"] == {"AP": 30.0, "AP50": 50.0} and kept["rows"][1]["paper"] == {}
     page = (out / "table.md").read_text()
     assert "| Mean |" in page and "| 30.0 |" in page and "| – |" in page
-    shown = call("compare", table, "--out", out, "--show", *flags)
+    shown = call(table, "--out", out, "--show", *flags)
     assert shown.code == 0 and "Centre" in shown.out and "starts" not in shown.out
 
     # other settings are not mixed in
-    line = fails("compare", table, "--out", out, *flags, "--optim.lr=0.5")
+    line = fails(table, "--out", out, *flags, "--optim.lr=0.5")
     assert "mean" in line and "optim.lr was 0.001, is 0.5" in line
 
 
 def test_mean_and_spread_of_seeds():
-    from roikit.train.comparing import Result
-    from roikit.train.papertable import Row
+    from experiments.tables.comparing import Result
+    from experiments.tables.papertable import Row
 
     result = Result(Row("a", "a", {}), {"AP": [40.0, 42.0, 44.0], "AP50": [60.0], "AP75": []}, [1.0])
     assert [result.cell(c) for c in ("AP", "AP50", "AP75")] == ["42.0 ± 2.0", "60.0", "-"]
 
 
 def test_rows_of_several_seeds_say_how_far_they_are_apart(tmp_path):
-    from roikit.train.comparing import Job, as_markdown, results
+    from experiments.tables.comparing import Job, as_markdown, results
     from roikit.train.runfolder import RunFolder
 
     rows = [{"label": label, "run": label, "paper": [1.0]} for label in ("a", "b")]
@@ -178,7 +192,7 @@ def test_rows_of_several_seeds_say_how_far_they_are_apart(tmp_path):
 
 
 def test_columns_of_masks(tmp_path):
-    from roikit.train.comparing import Job, results
+    from experiments.tables.comparing import Job, results
     from roikit.train.runfolder import RunFolder
 
     rows = [{"label": "a", "run": "a", "paper": [1.0, 2.0]}]
@@ -196,21 +210,21 @@ BOTH = {"bbox": {"AP": 0.25}, "segm": {"AP": 0.5}, "train_seconds": 1.0}
 
 
 def test_wrong_comparisons(fails, table, tmp_path):
-    assert "has no table.yaml" in fails("compare", tmp_path / "nothing")
-    assert f"tables below it: {table}" in fails("compare", tmp_path)
-    assert "no scale 'coco'; it has shapes" in fails("compare", table, "--scale", "coco")
-    assert "rows are mean, centre" in fails("compare", table, "--rows", "mean,other")
-    assert "--seeds" in fails("compare", table, "--seeds", "0")
-    assert "every row has its own" in fails("compare", table, "--", "--out=x")
-    assert "no row has been trained yet" in fails("compare", table, "--out", tmp_path / "none", "--show")
-    assert "lrr" in fails("compare", table, "--out", tmp_path / "none", "--", "--optim.lrr=1")
+    assert "has no table.yaml" in fails(tmp_path / "nothing")
+    assert f"tables below it: {table}" in fails(tmp_path)
+    assert "no scale 'coco'; it has shapes" in fails(table, "--scale", "coco")
+    assert "rows are mean, centre" in fails(table, "--rows", "mean,other")
+    assert "--seeds" in fails(table, "--seeds", "0")
+    assert "every row has its own" in fails(table, "--", "--out=x")
+    assert "no row has been trained yet" in fails(table, "--out", tmp_path / "none", "--show")
+    assert "lrr" in fails(table, "--out", tmp_path / "none", "--", "--optim.lrr=1")
     (table / "shapes" / "mean.yaml").unlink()
-    assert "mean.yaml: does not exist" in fails("compare", table)
+    assert "mean.yaml: does not exist" in fails(table)
     write(
         table / "table.yaml", {"title": "A", "columns": ["AP"], "rows": [{"label": "a", "run": "b", "paper": [1, 2]}]}
     )
-    assert "needs 1 numbers" in fails("compare", table)
+    assert "needs 1 numbers" in fails(table)
     write(table / "table.yaml", {"title": "A", "columns": ["mAP"], "rows": [{"label": "a", "run": "b"}]})
-    assert "unknown column 'mAP'" in fails("compare", table)
+    assert "unknown column 'mAP'" in fails(table)
     write(table / "table.yaml", {"title": "A", "columns": ["AP"], "rows": [{"label": "a"}]})
-    assert "a row has a label" in fails("compare", table)
+    assert "a row has a label" in fails(table)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import roikit
-from roikit.analysis.counting import detector_multiply_adds
+from experiments.complexity.counting import detector_multiply_adds
 from roikit.detection import faster_rcnn, mask_rcnn
 
 # Millions of parameters of Mask R-CNN with COCO's 80 categories, as printed in the tables of Swin (ICCV 2021, with the

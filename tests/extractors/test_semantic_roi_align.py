@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
 import roikit
-from roikit.analysis.counting import of_layers
+from experiments.complexity.counting import of_layers
 from roikit.geometry.dynamic_grid import choose, grids
 from roikit.layers.area_embedding import covered
 

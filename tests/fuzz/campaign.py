@@ -2,6 +2,7 @@
 
     python tests/fuzz/campaign.py operators extractors --seconds 600
     python tests/fuzz/campaign.py files --count 100000 --seed 7
+    python tests/fuzz/campaign.py operators --relatives 50 --count 1000000    # hypothesis' inputs, 50 like each of them
 
 Inputs are hypothesis', which makes a failing one small. A finding is printed once, with the input, and the search goes
 on; the end says how many inputs there were and how many findings. An input that ends the process or never comes back
@@ -52,18 +53,26 @@ class Findings:
 
 
 def search(
-    name: str, strategy: Any, check: Callable[[Any], None], count: int, seconds: float, start: int, shrink: bool = True
+    name: str,
+    strategy: Any,
+    check: Callable[[Any], int | None],
+    count: int,
+    seconds: float,
+    start: int,
+    shrink: bool = True,
 ) -> int:
     """Try inputs until there were `count`, or for so long; how many findings there were."""
     findings, tried, batch, begun = Findings(), 0, 0, time.monotonic()
 
     def one(value: Any) -> None:
         nonlocal tried
-        tried += 1
+        if tried >= count or time.monotonic() - begun > seconds:
+            return
         faulthandler.dump_traceback_later(PATIENCE, exit=True, file=sys.__stderr__)
         try:
-            check(value)
+            tried += check(value) or 1
         except Exception as error:
+            tried += 1
             key = findings.key(error)
             findings.kinds[key] += 1
             if key not in findings.known:
@@ -102,15 +111,15 @@ def search(
     return len(findings.kinds)
 
 
-def targets() -> dict[str, tuple[Any, Callable[[Any], None]]]:
-    """What is tried: a strategy of inputs, and what must come of one."""
+def targets(relatives: int = 0) -> dict[str, tuple[Any, Callable[[Any], int | None]]]:
+    """What is tried: a strategy of inputs, and what must come of one; of operators, and of so many like it."""
     import extractors
     import files
     import operators
     import settings_and_states
 
     return {
-        "operators": (operators.calls(), operators.check),
+        "operators": (operators.calls(), lambda call: operators.check_family(call, relatives)),
         "extractors": (extractors.calls(), extractors.check),
         "states": (settings_and_states.states(), settings_and_states.check_state),
         "configurations": (settings_and_states.configurations(), settings_and_states.check_configuration),
@@ -126,6 +135,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10**9, help="inputs of each")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--relatives", type=int, default=0, help="inputs of operators like each of hypothesis'")
     parser.add_argument("--keep", action="store_true", help="print a failing input as it is, which takes no time")
     options = parser.parse_args()
     strange = set(options.targets) - set(known)
@@ -133,6 +143,7 @@ def main() -> int:
         parser.error(f"{', '.join(strange)}: choose of {', '.join(known)}")
     torch.set_num_threads(1)
     chosen = options.targets or list(known)
+    known = targets(options.relatives)
     limits = options.count, options.seconds, options.seed, not options.keep
     return int(any([search(name, *known[name], *limits) for name in chosen]))
 

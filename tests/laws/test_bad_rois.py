@@ -11,6 +11,7 @@ import torch
 from listing import SCALE, SMALL, Variant, dtypes, every, rois
 from sums import every_sum, sums_and_extractors
 
+from roikit import ops
 from roikit.boxes import Rois
 from roikit.extractors import LearnedRegionFeatures, RegionExtractor, RoIAlign, RotatedRoIAlign
 
@@ -110,6 +111,15 @@ def test_law_5_a_coordinate_that_is_not_finite_is_an_error_that_names_the_roi(va
         by_image = [boxes[:4, 1:], boxes[4:, 1:]]
         with pytest.raises(ValueError, match=r"RoI 7: \[.*(nan|inf).*\] has a NaN or infinite coordinate"):
             extractor(x, by_image, SCALE)
+
+
+@readers
+def test_law_5_a_box_whose_sides_may_be_infinite_is_an_error_that_names_the_roi(variant, rng):
+    extractor, x = variant.make(given=False), variant.features(rng)
+    boxes = rois(rng)
+    boxes[7, 1:] = torch.tensor([-3e38, 0.0, 3e38, 5.0])
+    with pytest.raises(ValueError, match=r"RoI 7: \[.*e\+38.*\] has a coordinate beyond ±8.5e\+37"):
+        extractor(x, boxes, SCALE)
 
 
 @readers
@@ -236,3 +246,15 @@ def test_law_5_unchecked_a_wrong_batch_index_touches_no_memory_outside(
         boxes[4, 0] = index
         with pytest.raises(ValueError, match="RoI 4"):
             extractor(x, boxes.requires_grad_(wanted == "box gradients"), SCALE)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("move", [INF, 1e30])
+def test_an_infinite_move_is_nan_wherever_the_other_axis_reads(backend, move, monkeypatch):
+    """γ times 1e30 times a side of 1e20 is infinite in float32; the columns lie beside the map."""
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    boxes = torch.tensor([[0.0, 900.0, 0.0, 902.0, 1e20], [0, 1, 1, 3, 3]])
+    offset = torch.zeros(2, 2, 2, 2)
+    offset[0, 0, 1, 0] = move
+    out = ops.deform_roi_pool(torch.randn(1, 3, 6, 7), boxes, offset, output_size=2)
+    assert out.isnan().sum() == 3 and out[0, :, 1, 0].isnan().all()

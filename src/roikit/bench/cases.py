@@ -1,4 +1,4 @@
-"""What is timed: an operation on maps of one size, and how that varies."""
+"""What is timed: an operation on maps of one size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from .operations import OPERATIONS, Operation
 from .scenes import PYRAMIDS, SMALL, Pyramid, Scene, make_scene
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-SWEEPS = ("rois", "channels", "batch", "dtypes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,19 +74,3 @@ def standard(base: Case, operations: Iterable[str]) -> list[Case]:
         for key in chosen
         if pyramid in OPERATIONS[key].pyramids
     ]
-
-
-def swept(base: Case, operations: Iterable[str], names: Iterable[str]) -> list[Case]:
-    """The operations with one setting varied at a time."""
-    values: dict[str, tuple[str, tuple]] = {
-        "rois": ("rois", (3, 10, 30) if base.quick else (10, 30, 100, 300, 1000, 3000, 10000)),
-        "channels": ("channels", (8, 16) if base.quick else (64, 128, 256, 512, 1024)),
-        "batch": ("batch", (1, 2) if base.quick else (1, 8)),
-        "dtypes": ("dtype", DTYPES),
-    }
-    found = []
-    for case in standard(base, operations):
-        for name in names:
-            field, steps = values[name]
-            found += [dataclasses.replace(case, **{field: step}) for step in steps]
-    return list(dict.fromkeys(found))

@@ -86,9 +86,6 @@ class Scene:
         """The boxes as one ``Tensor[N_i, 4]`` for each image."""
         return [self.boxes[self.boxes[:, 0] == i, 1:].contiguous() for i in range(self.maps[0].shape[0])]
 
-    def with_maps(self, maps: list[Tensor]) -> Scene:
-        return dataclasses.replace(self, maps=maps)
-
 
 def make_boxes(
     count: int, height: int, width: int, sides: tuple[float, float], generator: torch.Generator, batch: int = 1

@@ -1,25 +1,22 @@
-"""Tables of what was measured: for the screen, and in Markdown."""
+"""Tables of what was measured."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .cases import Case
-from .peers import PEERS
+from .peers import Peer
 from .rows import DIRECTIONS, LAYOUTS, Row
-from .targets import Outcome
 
-NAMES = {
-    "nchw": "roikit, NCHW",
-    "last": "roikit, channels-last",
-    "deterministic": "roikit, deterministic",
-    **{name: peer.label for name, peer in PEERS.items()},
-    "copy": "copy",
-}
+
+def names(peers: Mapping[str, Peer]) -> dict[str, str]:
+    """The contenders in the order of tables, as these show them."""
+    ours = {"nchw": "roikit, NCHW", "last": "roikit, channels-last", "deterministic": "roikit, deterministic"}
+    return {**ours, **{name: peer.label for name, peer in peers.items()}, "copy": "copy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +28,18 @@ class Grid:
     groups: list[int]
 
 
-def operations(rows: Sequence[Row], base: Case) -> Grid:
-    """A line for each contender of each case; the directions side by side."""
+def operations(rows: Sequence[Row], base: Case, names: Mapping[str, str]) -> Grid:
+    """A line for each contender of each case, by its name in ``names``; the directions side by side."""
     directions = [d for d in DIRECTIONS if any(row.direction == d for row in rows)]
     peaks = [d for d in directions if any(row.peaks and row.direction == d for row in rows)]
     head = ["operation", "map", "", *itertools.chain(*([d, "×"] for d in directions)), *(f"MB, {d}" for d in peaks)]
     lines, groups = [], []
     for case in dict.fromkeys(row.case for row in rows):
         found = {row.direction: row for row in rows if row.case == case}
-        contenders = [name for name in NAMES if any(name in row.times for row in found.values())]
+        contenders = [name for name in names if any(name in row.times for row in found.values())]
         for at, name in enumerate(contenders):
             line = [case.of.label, case.differs(base)] if at == 0 else ["", ""]
-            line.append(NAMES[name])
+            line.append(names[name])
             for direction in directions:
                 row = found.get(direction)
                 line += ["–", "–"] if row is None else [time(row, name), ratios(row, name)]
@@ -81,18 +78,6 @@ def number(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(max(value, 1e-9))))}f}"
 
 
-def outcomes(found: Sequence[Outcome]) -> Grid:
-    words = {True: "reached", False: "**no**", None: "not measured"}
-    lines = [[o.work, o.against, o.target, o.measured or "–", words[o.reached], o.note] for o in found]
-    return Grid(["work", "against", "target", "measured", "", "which, and why not"], lines, [len(lines)])
-
-
-def markdown(grid: Grid) -> str:
-    """A table that a page can hold."""
-    rows = [grid.head, ["---"] * len(grid.head), *grid.lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows) + "\n"
-
-
 def show(console: Any, grid: Grid, title: str = "", caption: str = "") -> None:
     """On the screen: as wide as it must be, a line between cases."""
     from rich import box
@@ -119,7 +104,7 @@ def _style(cell: str) -> str:
     return {"**no**": "bold red", "reached": "green", "refused": "bold red", "disagrees": "bold red"}.get(cell, "")
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
+def remarks(rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
     """What a table does not say: disagreements, refusals, contenders that could not take part."""
     said = []
     for row in rows:
@@ -129,39 +114,15 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         for name, verdict in row.verdicts.items():
             if verdict.contradicts_itself:
                 said.append(
-                    f"{where}, {row.direction}: the gradient of {NAMES[name]} is not that of its own output; its ratio "
+                    f"{where}, {row.direction}: the gradient of {names[name]} is not that of its own output; its ratio "
                     "is withheld."
                 )
             elif not verdict.agrees:
                 said.append(
-                    f"{where}, {row.direction}: roikit and {NAMES[name]} disagree by {verdict.difference:.1e} of the "
+                    f"{where}, {row.direction}: roikit and {names[name]} disagree by {verdict.difference:.1e} of the "
                     "largest value; its ratio is withheld."
                 )
         for name, note in row.notes.items():
             if not note.startswith("it has no"):
-                said.append(f"{where}: {NAMES[name]} could not take part: {note}.")
+                said.append(f"{where}: {names[name]} could not take part: {note}.")
     return list(dict.fromkeys(said))
-
-
-def growth(rows: Sequence[Row], least: int = 100) -> list[dict[str, Any]]:
-    """How each contender's time grows with R: the exponent p of R^p that fits its medians from ``least`` RoIs on; 1 is
-    linear."""
-    found = []
-    series: dict[tuple, list[Row]] = {}
-    for row in rows:
-        if row.case.rois >= (1 if row.case.quick else least):
-            series.setdefault((dataclasses.replace(row.case, rois=0), row.direction), []).append(row)
-    for (case, direction), points in series.items():
-        if len(points) < 3:
-            continue
-        for name in NAMES:
-            both = [(math.log(p.case.rois), math.log(p.times[name].median)) for p in points if name in p.times]
-            if len(both) == len(points):
-                middle = [sum(values) / len(both) for values in zip(*both, strict=True)]
-                across = sum((x - middle[0]) ** 2 for x, _ in both)
-                slope = sum((x - middle[0]) * (y - middle[1]) for x, y in both) / across
-                found.append(
-                    {"operation": case.operation, "map": case.maps.label, "direction": direction, "contender": name}
-                    | {"from": min(p.case.rois for p in points), "exponent": slope}
-                )
-    return found

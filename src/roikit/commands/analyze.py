@@ -1,4 +1,4 @@
-"""`roikit analyze WHAT ...`: what extractors cost and what they learn. Each analysis is a module of its own."""
+"""`roikit analyze WHAT ...`: what extractors learn. Each analysis is a module of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from roikit.train.errors import RunError
 
 ANALYSES = {
-    "complexity": ("roikit.commands.analyze_complexity", "multiply-adds of a method, beside its paper's"),
     "divergence": ("roikit.commands.analyze_divergence", "how far apart the parts of a region look, over a run"),
     "diversity": ("roikit.commands.analyze_diversity", "how different the parts of a region are, runs side by side"),
     "invariance": ("roikit.commands.analyze_invariance", "how little features change when the object is transformed"),
     "masks": ("roikit.commands.analyze_masks", "where the parts of a region lie while its object turns"),
-    "receptive-field": ("roikit.commands.analyze_receptive_field", "which pixels of an image a node responds to"),
-    "saliency": ("roikit.commands.analyze_saliency", "the smallest part of an image that gives a node's response"),
-    "sampling-locations": ("roikit.commands.analyze_sampling_locations", "which places of an image a node reads"),
-    "spatial-support": ("roikit.commands.analyze_spatial_support", "the three kinds of spatial support together"),
     "weights": ("roikit.commands.analyze_weights", "where features of regions come from, before and after training"),
 }
 
@@ -25,7 +20,7 @@ def usage() -> str:
     width = max(map(len, ANALYSES))
     lines = [f"  {name:{width}}  {text}" for name, (_, text) in ANALYSES.items()]
     head = "usage: roikit analyze WHAT [options]        roikit analyze WHAT --help says more"
-    return "\n".join([head, "", "What extractors cost and what they learn.", "", *lines])
+    return "\n".join([head, "", "What extractors learn.", "", *lines])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -88,10 +88,16 @@ class Design:
     loss_weights: Sequence[float] = (1.0, 0.5, 0.25)
 
     @classmethod
-    def of(cls, kind: Kind, arguments: dict[str, Any], options: Mapping[str, Any]) -> Design:
-        """From a detector's arguments; of ``options``, those that are no field here are torchvision's settings."""
-        own = {f.name for f in fields(cls)} - {"kind", "settings", *_NOT_FOR[kind]}
-        arguments = arguments | {name: value for name, value in options.items() if name in own}
+    def names(cls, kind: Kind) -> set[str]:
+        """The arguments that a kind of detector has, besides torchvision's settings."""
+        return {f.name for f in fields(cls)} - {"kind", "settings", *_NOT_FOR[kind]}
+
+    @classmethod
+    def of(cls, kind: Kind, arguments: Mapping[str, Any]) -> Design:
+        """From a detector's arguments, by name; of its ``options``, those that are no field here are torchvision's
+        settings."""
+        own, options = cls.names(kind), arguments["options"]
+        arguments = {name: value for name, value in {**arguments, **options}.items() if name in own}
         built = arguments.get("built")
         if built is not None:
             missing = {"aligned", "norm", "trainable_layers", "weights"} - set(built)

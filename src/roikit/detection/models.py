@@ -32,7 +32,7 @@ def faster_rcnn(
     dilate_first: bool = False,
     modulated: bool = True,
     built: Mapping[str, Any] | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> FasterRCNN:
     """Faster R-CNN (Ren et al., NeurIPS 2015) with any timm backbone and any region extractor.
 
@@ -77,7 +77,7 @@ def faster_rcnn(
         modulated: of these: the second version, or the first.
         built: the ``build_info`` of a model whose state dict this one will load. ``weights``, ``norm`` and
             ``trainable_layers`` are then as they came out there, and nothing is fetched.
-        settings: torchvision's own: ``min_size``, ``max_size``, ``image_mean``, ``rpn_*``, ``box_*``, …
+        options: torchvision's own: ``min_size``, ``max_size``, ``image_mean``, ``rpn_*``, ``box_*``, …
 
     With ``weights="coco"`` the default extractor has ``aligned=False``: these weights were trained with it. The model's
     ``build_info``, a dict of plain values, says what was really built.
@@ -93,24 +93,7 @@ def faster_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'scores']
     """
-    own: dict[str, Any] = {
-        "aggregate": aggregate,
-        "extractor_per_level": extractor_per_level,
-        "channels": channels,
-        "fc_dim": fc_dim,
-        "anchor_sizes": anchor_sizes,
-        "aspect_ratios": aspect_ratios,
-        "weights": weights,
-        "norm": norm,
-        "trainable_layers": trainable_layers,
-        "backbone_options": backbone_options,
-        "deformable": deformable,
-        "dilate_first": dilate_first,
-        "modulated": modulated,
-        "built": built,
-    }
-    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
-    return build(Design.of("faster_rcnn", own, settings))
+    return build(Design.of("faster_rcnn", locals()))
 
 
 def mask_rcnn(
@@ -142,9 +125,7 @@ def mask_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'masks', 'scores']
     """
-    own: dict[str, Any] = {"mask_extractor": mask_extractor, "mask_channels": mask_channels}
-    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
-    return build(Design.of("mask_rcnn", own, options))
+    return build(Design.of("mask_rcnn", locals()))
 
 
 def rfcn(
@@ -190,9 +171,7 @@ def rfcn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'scores']
     """
-    own: dict[str, Any] = {"channels": channels, "class_specific_boxes": class_specific_boxes}
-    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
-    return build(Design.of("rfcn", own, options))
+    return build(Design.of("rfcn", locals()))
 
 
 def cascade_rcnn(
@@ -242,10 +221,7 @@ def cascade_rcnn(
         >>> [name for name in losses if name.startswith("loss_box_reg")]
         ['loss_box_reg_stage1', 'loss_box_reg_stage2', 'loss_box_reg_stage3']
     """
-    own: dict[str, Any] = {"iou_thresholds": iou_thresholds, "box_weights": box_weights, "loss_weights": loss_weights}
-    own |= {"class_specific_boxes": class_specific_boxes}
-    own |= {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
-    return build(Design.of("cascade_rcnn", own, options))
+    return build(Design.of("cascade_rcnn", locals()))
 
 
 def oriented_rcnn(
@@ -285,5 +261,4 @@ def oriented_rcnn(
         >>> sorted(model.eval()([torch.rand(3, 128, 128)])[0])
         ['boxes', 'labels', 'oriented_boxes', 'scores']
     """
-    own: dict[str, Any] = {"backbone": backbone, "neck": neck, "extractor": extractor, "num_classes": num_classes}
-    return build(Design.of("oriented_rcnn", own, options))
+    return build(Design.of("oriented_rcnn", locals()))

@@ -86,9 +86,10 @@ def bins(
         sizes.append(beta.expand(-1, count))
     starts, sizes = list(every_bin(*starts)), list(every_bin(*sizes))
     if shift is not None:
-        # An infinite move is NaN, so that it is seen: with 0 added times it.
+        # An infinite move is NaN, so that it is seen, on both axes: with 0 added times it.
         moves = [moved.reshape(-1) for moved in shift.unbind(1)]
-        starts = [start + moved + 0 * moved for start, moved in zip(starts, moves, strict=True)]
+        spoilt = 0 * moves[0] + 0 * moves[1]
+        starts = [start + moved + spoilt for start, moved in zip(starts, moves, strict=True)]
     rows, cols = (Axis(start, size, 1, rule, samples) for start, size in zip(starts, sizes, strict=True))
     return rows, cols
 

@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 
 from .. import modes
-from ..boxes import Rois, Scale, check_shape, constant, of_level, raise_first, read_images, scale_pair
+from ..boxes import (
+    LARGEST,
+    Rois,
+    Scale,
+    check_shape,
+    constant,
+    of_level,
+    raise_first,
+    read_images,
+    refuse_unusable,
+    scale_pair,
+)
 from ..oriented import upright
 from .rotated_adaptive import adaptive_samples, along
 
@@ -81,7 +92,7 @@ def read(
         raise ValueError(f"{name} must be a Tensor[R, 6] or a list of Tensor[N, 5], not {type(rotated).__name__}")
     rois = None if boxes is None else Rois.of(boxes, images, levels)  # whose errors come first
     if modes.readable(table):
-        _refuse(~torch.isfinite(table).all(1), table, "has a NaN or infinite value: drop or repair it")
+        refuse_unusable(table, "value", 2 * LARGEST)
         _refuse((table[:, 2:4] < 0).any(1), table, "has a negative width or height: a box is turned by its angle")
     else:  # one value that is not finite makes its box NaN, and so its features
         table = table + (table.detach() * 0).sum(1, keepdim=True)

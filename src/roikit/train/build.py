@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,6 +13,9 @@ from torch import nn
 from .config import TrainConfig
 from .errors import RunError
 from .video import take_videos
+
+if TYPE_CHECKING:
+    from roikit.detection.design import Kind
 
 
 def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] | None = None) -> nn.Module:
@@ -28,29 +32,19 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         RunError: no such backbone, an extractor that does not fit, an unknown option.
     """
     from roikit import detection
+    from roikit.detection.design import Design
     from roikit.detection.pooling import groups_of
     from roikit.detection.state_dicts import missing_package
 
     model = config.model
-    build: Any = detection.mask_rcnn if model.masks else detection.faster_rcnn
-    position_sensitive = groups_of(config.extractor) > 1
+    kind = _kind(config, groups_of(config.extractor) > 1)
+    named = Design.names(kind) & {f.name for f in fields(model)}
     arguments: dict[str, Any] = {
-        "backbone": model.backbone,
-        "neck": model.neck,
+        **{name: getattr(model, name) for name in named},
         "extractor": config.extractor,
         "num_classes": categories + 1,
-        "aggregate": model.aggregate,
-        "extractor_per_level": model.extractor_per_level,
-        "channels": model.channels,
-        "anchor_sizes": model.anchor_sizes,
-        "aspect_ratios": model.aspect_ratios,
-        "weights": model.weights,
-        "norm": model.norm,
-        "deformable": model.deformable,
-        "modulated": model.modulated,
         "min_size": model.min_size,
         "max_size": model.max_size,
-        "dilate_first": model.dilate_first,
         "rpn_pre_nms_top_n_train": model.candidates_train or model.proposals_train,
         "rpn_post_nms_top_n_train": model.proposals_train,
         "rpn_pre_nms_top_n_test": model.candidates_test or model.proposals_test,
@@ -58,23 +52,8 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
         "rpn_batch_size_per_image": model.anchors_per_image,
         "box_batch_size_per_image": model.rois_per_image,
     }
-    if position_sensitive:
-        build = detection.rfcn
-        if model.masks:
-            raise RunError("model.masks: the extractor is position-sensitive, and an R-FCN has no masks")
-        if model.cascade:
-            raise RunError("model.cascade: the extractor is position-sensitive, and an R-FCN has one stage")
-    else:
-        arguments["fc_dim"] = model.fc_dim
-        if model.cascade:
-            build = detection.cascade_rcnn
-            if model.masks:
-                raise RunError("model.cascade: this detector predicts boxes only; leave model.masks out")
-    if model.oriented:
-        _check_oriented(config, position_sensitive)
-        build = detection.oriented_rcnn
     if model.masks:
-        arguments |= {"mask_extractor": config.mask_extractor, "mask_channels": model.mask_channels}
+        arguments["mask_extractor"] = config.mask_extractor
     elif config.mask_extractor is not None:
         raise RunError("mask_extractor: needs model.masks true")
     clash = sorted(set(model.options) & {*arguments, "fc_dim", "built"})
@@ -83,7 +62,7 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            detector = build(**arguments, **model.options, built=built)
+            detector = getattr(detection, kind)(**arguments, **model.options, built=built)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"model: {error}") from None
     if built is None and model.weights is not None and detector.build_info["weights"] is None:
@@ -102,18 +81,34 @@ def build_model(config: TrainConfig, categories: int, built: Mapping[str, Any] |
     return detector
 
 
-def _check_oriented(config: TrainConfig, position_sensitive: bool) -> None:
+def _kind(config: TrainConfig, position_sensitive: bool) -> Kind:
+    """Which of ``roikit.detection``'s detectors it is.
+
+    Raises:
+        RunError: settings that do not go together.
+    """
     model = config.model
-    rules = (
-        (position_sensitive, "extractor", "it is position-sensitive, and an R-FCN has upright boxes"),
-        (model.cascade, "model.cascade", "its boxes are upright"),
-        (model.masks, "model.masks", "this detector predicts oriented boxes only"),
-        (config.optim.oriented_loss > 0, "optim.oriented_loss", "a RoITransformer has that loss there already"),
-        (config.mimic.regions != "none", "mimic.regions", "mimicking is of upright regions"),
-    )
-    for wrong, key, reason in rules:
-        if wrong:
-            raise RunError(f"{key}: does not go with model.oriented ({reason}); leave one of them out")
+    if model.oriented:
+        rules = (
+            (position_sensitive, "extractor", "it is position-sensitive, and an R-FCN has upright boxes"),
+            (model.cascade, "model.cascade", "its boxes are upright"),
+            (model.masks, "model.masks", "this detector predicts oriented boxes only"),
+            (config.optim.oriented_loss > 0, "optim.oriented_loss", "a RoITransformer has that loss there already"),
+            (config.mimic.regions != "none", "mimic.regions", "mimicking is of upright regions"),
+        )
+        for wrong, key, reason in rules:
+            if wrong:
+                raise RunError(f"{key}: does not go with model.oriented ({reason}); leave one of them out")
+        return "oriented_rcnn"
+    if position_sensitive:
+        if model.masks:
+            raise RunError("model.masks: the extractor is position-sensitive, and an R-FCN has no masks")
+        if model.cascade:
+            raise RunError("model.cascade: the extractor is position-sensitive, and an R-FCN has one stage")
+        return "rfcn"
+    if model.cascade and model.masks:
+        raise RunError("model.cascade: this detector predicts boxes only; leave model.masks out")
+    return "cascade_rcnn" if model.cascade else "mask_rcnn" if model.masks else "faster_rcnn"
 
 
 def add_losses(detector: Any, config: TrainConfig) -> None:

@@ -1,0 +1,1 @@
+"""What the methods cost: the papers' complexity tables, counted beside the printed numbers."""
