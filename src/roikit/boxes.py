@@ -138,7 +138,11 @@ def scale_pair(scale: Scale) -> tuple[float, float]:
     """A spatial_scale as (y, x)."""
     if isinstance(scale, float) and 0 < scale < math.inf:
         return scale, scale
-    pair = tuple(float(s) for s in scale) if isinstance(scale, Sequence) else (float(scale), float(scale))
+    given = tuple(scale) if isinstance(scale, Sequence) and not isinstance(scale, str) else (scale, scale)
+    try:
+        pair = tuple(float(s) for s in given)
+    except (TypeError, ValueError):  # no numbers
+        pair = ()
     if len(pair) != 2 or not all(0 < s < math.inf for s in pair):
         raise ValueError(f"spatial_scale must be a positive float or a (y, x) pair of them (1 / stride), not {scale!r}")
     return pair[0], pair[1]

@@ -178,7 +178,7 @@ def test_law_5_wrong_arguments_are_errors_that_say_what_to_give(variant, rng):
 
 @readers
 def test_law_5_wrong_scales(variant, rng):
-    for scale in (0, -1.0, NAN, INF, (0.5,), (0.5, 0.5, 0.5)):
+    for scale in (0, -1.0, NAN, INF, (0.5,), (0.5, 0.5, 0.5), None, "x", ("a", 1.0), 1j):
         with pytest.raises(ValueError, match="spatial_scale must be a positive float or a"):
             variant.make()(variant.features(rng), rois(rng), scale)
 
