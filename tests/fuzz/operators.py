@@ -55,7 +55,7 @@ class Call:
             case "channels_last":
                 return x.contiguous(memory_format=torch.channels_last)
             case "every other":
-                return torch.stack([x, -x], 4).flatten(3)[..., ::2]
+                return torch.stack([x, x.flip(3)], 4).flatten(3)[..., ::2]
             case "expanded":
                 return x[:, :1].expand(x.shape)
             case "turned":
