@@ -39,10 +39,13 @@ def _save(ctx, inputs, output):
     maps, batch, level, _, _ = inputs
     ctx.save_for_backward(batch, level, output[1])
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # a zero for every index takes longer to make than the gradient
     ctx.shapes = flatten(maps)
 
 
 def _backward(ctx, grad, _):
+    if grad is None:  # what reads the values asks for no gradient
+        return [None] * (len(ctx.shapes) // 4), None, None, None, None
     spread = chosen_pool.operators["maps"]
     return spread(grad, *ctx.saved_tensors, NUMBERS, ctx.shapes, False), None, None, None, None
 

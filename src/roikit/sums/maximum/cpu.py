@@ -13,7 +13,7 @@ from ..maps import is_channels_last, laid, sum_dtype
 from . import cpu_kernels
 from .where import Chosen
 
-SPREAD_BLOCK = 16  # channels of a backward task
+SPREAD_BLOCK = 4  # channels of a backward task: their maps stay in the first caches
 
 
 def select(

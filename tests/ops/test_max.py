@@ -1,4 +1,4 @@
-"""Max pooling of few regions reads a large NCHW map where it lies: turning it would take most of the time."""
+"""Max pooling: few regions read a large NCHW map where it lies, and gradients make nothing for the winners."""
 
 from __future__ import annotations
 
@@ -31,3 +31,31 @@ def test_values_are_torchvisions(rng, monkeypatch):
     x = torch.randn(2, 3, 64, 60, generator=rng)
     monkeypatch.setattr(layout, "last_numbers", lambda x: pytest.fail("the map was turned"))
     assert torch.equal(ops.roi_pool(x, BOXES, 5, 1 / 8), torchvision.ops.roi_pool(x, BOXES, 5, 1 / 8))
+
+
+def test_no_gradient_is_made_for_the_winners(rng):
+    """torch would fill one with zeros, as large as the features, which took longer than the gradient itself."""
+    x = torch.randn(2, 3, 64, 60, generator=rng, requires_grad=True)
+    features = ops.roi_pool(x, BOXES, 5, 1 / 8)
+    with torch.autograd.profiler.profile() as watched:
+        features.backward(torch.ones_like(features))
+    assert not [event.name for event in watched.function_events if event.name in ("aten::zeros", "aten::zero_")]
+    assert x.grad.any()
+
+
+class Forgets(torch.autograd.Function):
+    """A layer that gives its input no gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def test_features_without_a_gradient(rng):
+    x = torch.randn(2, 3, 64, 60, generator=rng, requires_grad=True)
+    Forgets.apply(ops.roi_pool(x, BOXES, 5, 1 / 8)).sum().backward()
+    assert x.grad is None or not x.grad.any()
