@@ -26,7 +26,10 @@ def _executor(threads: int) -> ThreadPoolExecutor:
 
 
 def split(kernel: Callable[..., None], count: int, *args: object, grain: int = 1) -> None:
-    """Run ``kernel(start, stop, *args)`` over [0, count) in parts of at least ``grain``, one part running here."""
+    """Run ``kernel(start, stop, *args)`` over [0, count) in parts of at least ``grain``, one part running here.
+
+    A part should be worth handing over, which takes some 70 µs: eight to sixteen regions of common sizes.
+    """
     threads = torch.get_num_threads()
     parts = min(threads, count // grain) if grain > 1 else min(threads, count)
     if parts <= 1:

@@ -45,7 +45,7 @@ def pool(maps: Sequence[Tensor], where: Bins, last: bool) -> Tensor:
             threads.split(cpu_planes.pool, parts, order, layout.numbers(x), *told, target)
         else:
             source, layouts = layout.last_numbers(x), (last, memory.streamed(out))
-            threads.split(cpu_last.pool, len(order), order, source, *told, *layouts, target, grain=4)
+            threads.split(cpu_last.pool, len(order), order, source, *told, *layouts, target, grain=16)
     return out.transpose(1, 2) if last else out
 
 

@@ -37,7 +37,7 @@ def select(
             threads.split(cpu_kernels.select_planes, len(order) * channels, order, source, *told, *into, grain=16)
         else:
             told_ = (layout.last_numbers(at), *told, memory.streamed(index), *into)
-            threads.split(cpu_kernels.select, len(order), order, *told_, grain=4)
+            threads.split(cpu_kernels.select, len(order), order, *told_, grain=8)
     return values, index
 
 

@@ -33,10 +33,10 @@ def pool(maps: Sequence[Tensor], where: Grid, last: bool) -> Tensor:
             continue
         told = (batch, *sides(where.axes, x.shape[2:], 2), sums)
         if not last and len(order) * visiting.TURNING < x.shape[0] * x.shape[2] * x.shape[3]:
-            threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), *told, target, grain=2)
+            threads.split(cpu_planes.pool, len(order), order, layout.numbers(x), *told, target, grain=8)
         else:
             source, layouts = layout.last_numbers(x), (last, memory.streamed(out))
-            threads.split(cpu_last.pool, len(order), order, source, *told, *layouts, target, grain=2)
+            threads.split(cpu_last.pool, len(order), order, source, *told, *layouts, target, grain=16)
     return out.permute(0, 3, 1, 2) if last else out
 
 
