@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from numbers import Integral
 
 from torch import Tensor
 
 from ..boxes import Rois, Scale
+from ..extractors.arguments import checked
 from ..extractors.deform_ps_roi_pool import moved_parts
 from ..extractors.deform_roi_pool import moved_bins
 from ..geometry import pair
@@ -17,6 +17,7 @@ from ..sums.maps import as_maps, geometry_dtype
 from .made import Boxes, one_map
 
 
+@checked
 def deform_roi_pool(
     input: Tensor,
     boxes: Boxes,
@@ -57,6 +58,7 @@ def deform_roi_pool(
     return moved_bins(rois, cells, size, sampling_ratio, gamma, offset, factor).pool(x)
 
 
+@checked
 def deform_ps_roi_pool(
     input: Tensor,
     boxes: Boxes,
@@ -96,9 +98,6 @@ def deform_ps_roi_pool(
     size, x = pair(output_size), as_maps(one_map(input))[0]
     rois = Rois.of(boxes, x.shape[0]).in_dtype(geometry_dtype(x), x.device)
     part = size[0] if part_size is None else part_size
-    if not all(isinstance(number, Integral) for number in (group_size, part, sample_per_part)):
-        given = (group_size, part, sample_per_part)
-        raise TypeError(f"group_size, part_size and sample_per_part must be whole numbers, not {given}")
     if min(group_size, part, sample_per_part) < 1:
         raise ValueError(
             f"group_size, part_size and sample_per_part must be positive, not {(group_size, part, sample_per_part)}"

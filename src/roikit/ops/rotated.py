@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ..boxes import Scale, scale_pair
+from ..extractors.arguments import checked
 from ..extractors.rotated_roi_align import pool_rotated
 from ..geometry import pair, rotated
 from ..sums.maps import as_maps, geometry_dtype
 from .made import one_map
 
 
+@checked
 def roi_align_rotated(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
