@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from roikit.data.dataset import Target
 
 _PER_BOX = ("boxes", "labels", "masks", "area", "iscrowd", "oriented_boxes")
+LEAST = 1.0  # pixels: boxes with a shorter side are removed
 
 
 class DetectionTransform:
@@ -26,7 +27,6 @@ class DetectionTransform:
 
     Args:
         transforms: v2 transforms that take an image with boxes and masks.
-        least: boxes with a side below this many pixels are removed.
         drop_crowd: remove boxes with `iscrowd = 1` first. torchvision's detectors know no regions to ignore in
             training and would learn a crowd as one ordinary object.
 
@@ -36,9 +36,8 @@ class DetectionTransform:
     tensor([[ 6.,  0., 10.,  6.]])
     """
 
-    def __init__(self, transforms: Sequence[torch.nn.Module], *, least: float = 1.0, drop_crowd: bool = False) -> None:
+    def __init__(self, transforms: Sequence[torch.nn.Module], *, drop_crowd: bool = False) -> None:
         self.transforms = list(transforms)
-        self.least = least
         self.drop_crowd = drop_crowd
 
     def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
@@ -70,12 +69,12 @@ class DetectionTransform:
             result["oriented_boxes"] = torch.cat([oriented[:, :4], oriented[:, 4:].deg2rad()], 1)
         if "proposals" in outputs:
             proposals = v2.functional.clamp_bounding_boxes(outputs["proposals"]).as_subclass(Tensor)
-            result["proposals"] = proposals[(_sides(proposals) >= self.least).all(1)]
+            result["proposals"] = proposals[(_sides(proposals) >= LEAST).all(1)]
         if "area" in target:
             result["area"] = target["area"] * _sides(after).prod(1) / _sides(before).prod(1).clamp(min=1e-6)
             if "masks" in result and not torch.equal(after, before):
                 result["area"] = result["masks"].flatten(1).sum(1).to(target["area"].dtype)
-        kept = (_sides(after) >= self.least).all(1)
+        kept = (_sides(after) >= LEAST).all(1)
         if "masks" in result:
             kept &= (result["masks"].flatten(1) != 0).any(1)
         return picture.as_subclass(Tensor), _keep(result, kept)
@@ -117,12 +116,6 @@ def train_transform(
     return DetectionTransform(
         [*steps, v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)], drop_crowd=True
     )
-
-
-def eval_transform() -> DetectionTransform:
-    """What is done to images in evaluation: uint8 in, float32 in 0..1 out; boxes as they are, crowds kept."""
-    to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
-    return DetectionTransform([to_float], least=0.0)
 
 
 class RandomScale(v2.Transform):
