@@ -5,8 +5,8 @@
     python tests/fuzz/campaign.py operators --relatives 50 --count 1000000    # hypothesis' inputs, 50 like each of them
 
 Inputs are hypothesis', which makes a failing one small. A finding is printed once, with the input, and the search goes
-on; the end says how many inputs there were and how many findings. An input that ends the process or never comes back
-ends the campaign, with the line that was running.
+on; the end, or Ctrl-C, says how many inputs there were and how many findings. An input that ends the process or never
+comes back ends the campaign, with the line that was running.
 """
 
 from __future__ import annotations
@@ -81,27 +81,30 @@ def search(
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    while tried < count and time.monotonic() - begun < seconds:
-        options = settings(
-            max_examples=min(BATCH, count - tried),
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
-            report_multiple_bugs=False,
-        )
-        try:
-            seed(start + batch)(options(given(strategy)(one)))()
-        except Exception:  # a finding, kept in `smallest`
-            if not set(findings.smallest) - findings.known:
-                raise
-        for key in sorted(set(findings.smallest) - findings.known):
-            value, error = findings.smallest[key]
-            print(f"--- {name}, seed {start + batch}: {value!r}")
-            print("".join(traceback.format_exception(error)[-3:])[-1500:], flush=True)
-        findings.known |= set(findings.smallest)
-        batch += 1
+    try:
+        while tried < count and time.monotonic() - begun < seconds:
+            options = settings(
+                max_examples=min(BATCH, count - tried),
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=False,
+                phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+                report_multiple_bugs=False,
+            )
+            try:
+                seed(start + batch)(options(given(strategy)(one)))()
+            except Exception:  # a finding, kept in `smallest`
+                if not set(findings.smallest) - findings.known:
+                    raise
+            for key in sorted(set(findings.smallest) - findings.known):
+                value, error = findings.smallest[key]
+                print(f"--- {name}, seed {start + batch}: {value!r}")
+                print("".join(traceback.format_exception(error)[-3:])[-1500:], flush=True)
+            findings.known |= set(findings.smallest)
+            batch += 1
+    except KeyboardInterrupt:
+        print("stopped")
     spent = time.monotonic() - begun
     print(
         f"{name}: {tried} inputs in {spent:.0f} s, seeds {start} to {start + batch - 1}, {len(findings.kinds)} findings"
