@@ -124,7 +124,6 @@ def test_from_end_to_end(claims, call, tmp_path, monkeypatch):
         content["model"]["options"] = {"box_score_thresh": 0.0}
         row.write_text(yaml.safe_dump(content))
     arguments = (
-        "experiments.claims",
         file,
         "--seeds=2",
         "--at_once=2",
