@@ -1,6 +1,6 @@
 """Many rounds: threads, processes and interruptions at once give the same bits; memory stays where it was.
 
-Short by default; ``ROIKIT_ROUNDS=1000`` and ``ROIKIT_STEPS=10000`` make them long (1000 is what was run once).
+Short by default; ``ROIKIT_ROUNDS=1000`` and ``ROIKIT_STEPS=10000`` make them long.
 """
 
 from __future__ import annotations
