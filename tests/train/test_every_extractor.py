@@ -11,7 +11,8 @@ from accelerate.state import AcceleratorState
 
 from roikit.extractors import EXTRACTORS
 from roikit.train.datasets import open_splits
-from roikit.train.loop import Training, make_accelerator
+from roikit.train.devices import make_accelerator
+from roikit.train.loop import Training
 from roikit.train.parse import parse
 from roikit.train.runfolder import RunFolder
 
@@ -38,7 +39,7 @@ def opened():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     config, _ = parse(FLAGS)
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config.cpu, config.precision)
     yield accelerator, *open_splits(config, accelerator)
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(threads)

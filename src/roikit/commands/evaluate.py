@@ -56,16 +56,15 @@ def main(arguments: Sequence[str]) -> int:
     check_format(options.format)
     model, categories, config = load_trained(options.run)
 
-    from accelerate import Accelerator
-
     from roikit.data import only, open_dataset, with_proposals
     from roikit.train.datasets import is_voc, show_progress
+    from roikit.train.devices import make_accelerator
     from roikit.train.evaluation import evaluate
     from roikit.train.progress import Progress
     from roikit.train.table import print_metrics
 
     path, split = options.data or config.data.path, options.split or config.data.eval_split
-    accelerator = Accelerator(cpu=options.cpu)
+    accelerator = make_accelerator(options.cpu)
     trained = config.model.oriented or config.data.oriented
     oriented = trained if options.oriented is None else options.oriented
     with accelerator.main_process_first():

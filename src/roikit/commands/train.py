@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> int:
         if run.metrics.exists():
             print(f"{run.path}: this run is complete; its metrics are in {run.metrics}")
             return 0
-    from roikit.train.loop import make_accelerator
+    from roikit.train.devices import make_accelerator
 
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config.cpu, config.precision)
     try:
         return _train(config, text, run, accelerator)
     finally:

@@ -35,18 +35,6 @@ from .stream import Augmented, Stream, collate, quiet_worker, to_device
 from .table import flatten, summary
 
 
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The devices and processes of a run.
-
-    Raises:
-        RunError: the device cannot do the precision asked for.
-    """
-    try:
-        return Accelerator(cpu=config.cpu, mixed_precision=config.precision)
-    except ValueError as error:
-        raise RunError(f"precision: {error}") from None
-
-
 class Training:
     """A run in memory: model, optimiser and place in the stream. `train` drives it.
 
@@ -56,7 +44,7 @@ class Training:
         run: the folder.
         train_set, eval_set: data sets (`roikit.data`).
         transform: of (image, target) before training on them; random numbers from torch's generator.
-        accelerator: from `make_accelerator`.
+        accelerator: from `devices.make_accelerator`.
         state: of a checkpoint to continue from.
     """
 
