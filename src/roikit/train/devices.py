@@ -8,12 +8,12 @@ from accelerate import Accelerator
 from .errors import RunError
 
 
-def make_accelerator(cpu: bool, precision: str = "no") -> Accelerator:
+def make_accelerator(cpu: bool, precision: str | None = None) -> Accelerator:
     """What a run is distributed over: as many processes as a launcher started.
 
     Args:
         cpu: use no GPU.
-        precision: "no", "fp16" or "bf16".
+        precision: "no", "fp16" or "bf16"; None: the process' own, "no" where nothing was said.
 
     Raises:
         RunError: the device cannot do the precision asked for.
