@@ -51,6 +51,18 @@ class Findings:
         words = re.sub(r"[\d.e+-]+", "#", str(error).strip().splitlines()[0] if str(error).strip() else "")
         return f"{type(error).__name__} {Path(place.filename).name}:{place.lineno} {words[:80]}"
 
+    @property
+    def new(self) -> set[str]:
+        return set(self.smallest) - self.known
+
+    def tell(self, where: str) -> None:
+        """Print what is new; from now on it is known."""
+        for key in sorted(self.new):
+            value, error = self.smallest[key]
+            print(f"--- {where}: {value!r}")
+            print("".join(traceback.format_exception(error)[-3:])[-1500:], flush=True)
+        self.known |= self.new
+
 
 def search(
     name: str,
@@ -95,13 +107,9 @@ def search(
             try:
                 seed(start + batch)(options(given(strategy)(one)))()
             except Exception:  # a finding, kept in `smallest`
-                if not set(findings.smallest) - findings.known:
+                if not findings.new:
                     raise
-            for key in sorted(set(findings.smallest) - findings.known):
-                value, error = findings.smallest[key]
-                print(f"--- {name}, seed {start + batch}: {value!r}")
-                print("".join(traceback.format_exception(error)[-3:])[-1500:], flush=True)
-            findings.known |= set(findings.smallest)
+            findings.tell(f"{name}, seed {start + batch}")
             batch += 1
     except KeyboardInterrupt:
         print("stopped")

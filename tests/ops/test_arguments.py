@@ -9,7 +9,7 @@ import torch
 
 from roikit import ops
 
-OWN = {"input", "features", "boxes", "output_size", "spatial_scale"}  # tests/laws/test_bad_rois.py
+OWN = {"input", "boxes", "output_size", "spatial_scale"}  # tests/laws/test_bad_rois.py
 WRONG = {"int": [2.5, 2.0, "2"], "float": ["x", [0.1]], "bool": [1, "yes"], "Tensor": [[0.5], 3]}
 ASKED = [
     (name, parameter.name, value)

@@ -28,8 +28,8 @@ FLAGS = [
     "--data.eval_split=train",
     "--model.options={box_score_thresh: 0.01}",
 ]
-# Where there is no GPU, nobody has to say that processes share CPUs.
-GPU = f"--cpu={str(torch.accelerator.is_available()).lower()}"
+# Of the two: where there is no GPU, nobody has to say that processes share CPUs.
+CPU = f"--cpu={str(torch.accelerator.is_available()).lower()}"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_two_processes_are_one(train, data, tmp_path):
     assert train(f"--out={tmp_path / 'one'}", *flags) == 0
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "roikit"]
     result = subprocess.run(
-        [sys.executable, *launch, "train", *tiny_run.FLAGS, *flags, GPU, f"--out={tmp_path / 'two'}"],
+        [sys.executable, *launch, "train", *tiny_run.FLAGS, *flags, CPU, f"--out={tmp_path / 'two'}"],
         env=tiny_run.ENVIRONMENT,
         capture_output=True,
         text=True,

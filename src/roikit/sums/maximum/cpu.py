@@ -13,7 +13,7 @@ from ..maps import is_channels_last, laid, sum_dtype
 from . import cpu_kernels
 from .where import Chosen
 
-SPREAD_BLOCK = 4  # channels of a backward task: their maps stay in the first caches
+SCATTER_BLOCK = 4  # channels of a backward task: their maps stay in the first caches
 
 
 def select(
@@ -62,8 +62,8 @@ def spread(grad: Tensor, where: Chosen, shapes: Sequence[Sequence[int]], last: b
     maps = []
     for at, shape in enumerate(shapes):
         out = memory.empty(shape, wide)
-        pairs = shape[0] * -(-shape[1] // SPREAD_BLOCK)
-        told = (upstream, where.batch.numpy(), where.level.numpy(), at, cells, SPREAD_BLOCK, out.flatten(2).numpy())
+        pairs = shape[0] * -(-shape[1] // SCATTER_BLOCK)
+        told = (upstream, where.batch.numpy(), where.level.numpy(), at, cells, SCATTER_BLOCK, out.flatten(2).numpy())
         threads.split(cpu_kernels.scatter, pairs, *told)
         maps.append(out.to(grad.dtype).contiguous(memory_format=form))
     return maps
