@@ -19,6 +19,7 @@ from . import modes
 
 Scale = float | tuple[float, float]
 LARGEST = 8.5e37  # of a coordinate: a quarter of float32's, so that sides of boxes, also of expanded ones, are finite
+FEW = 8  # numbers that Python compares faster than NumPy does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,15 +177,18 @@ def _usable(values: Tensor) -> bool:
     """Whether no coordinate is NaN, infinite or too large; NumPy says so in a fraction of the time that torch takes for
     a few numbers."""
     if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
-        return bool(np.abs(values.detach().numpy()).max(initial=0.0) <= LARGEST)  # NaN is not
+        sizes = np.abs(values.detach().numpy())
+        return bool(np.maximum.reduce(sizes, axis=None, initial=0.0) <= LARGEST)  # NaN is not
     return bool((values.abs() <= LARGEST).all())
 
 
 def _below(index: Tensor, size: int) -> bool:
     """Whether 0 ≤ index < size everywhere, for an index that is not empty."""
+    if index.numel() <= FEW:
+        return all(0 <= i < size for i in index.tolist())
     if index.device.type == "cpu":
         # As unsigned numbers negative ones are too large: one pass finds both.
-        return int(index.numpy().view(np.uint64).max()) < size
+        return bool(np.maximum.reduce(index.numpy().view(np.uint64)) < size)
     low, high = torch.aminmax(index)
     return 0 <= int(low) and int(high) < size
 
@@ -232,20 +236,22 @@ def check_shape(boxes: Tensor, columns: int, name: str, meaning: str = "rows (x1
 
 def check_index(name: str, index: Tensor, size: int) -> None:
     """Refuse an index of an image ("batch") or level that is not there, naming the first such RoI; reads it."""
-    if len(index) and not _below(index, size):
+    if index.shape[0] and not _below(index, size):
         wrong = (index < 0) | (index >= size)
         raise_first(wrong, index, f"is its {name} index, but the features have {size} (0 to {size - 1})")
 
 
 def read_images(table: Tensor, batch_size: int) -> Tensor:
     """The first column of ``Tensor[R, …]``, batch indices, as int64; one that names no image is refused."""
-    image = table.detach()[:, 0]
-    if image.device.type == "cpu" and image.dtype in (torch.float32, torch.float64):
-        numbers = image.numpy()  # of a few numbers NumPy tells in a fraction of the time that torch takes
-        with np.errstate(invalid="ignore"):
+    if table.device.type == "cpu" and table.dtype in (torch.float32, torch.float64):
+        numbers = table.detach().numpy()[:, 0]  # of a few NumPy tells in a fraction of the time that torch takes
+        if not numbers.size:
+            return torch.zeros(0, dtype=torch.int64)
+        if 0 <= np.minimum.reduce(numbers) and np.maximum.reduce(numbers) < batch_size:  # NaN is neither
             whole = numbers.astype(np.int64)
-        if not whole.size or ((whole == numbers).all() and whole.view(np.uint64).max() < batch_size):
-            return torch.from_numpy(whole)
+            if np.logical_and.reduce(whole == numbers):
+                return torch.from_numpy(whole)
+    image = table.detach()[:, 0]
     finite = torch.isfinite(image)
     if not bool(finite.all()):
         raise_first(~finite, table, "has a batch index that is not finite")

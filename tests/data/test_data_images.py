@@ -179,3 +179,12 @@ def test_many_new_images_are_looked_at_by_their_ends(tmp_path, monkeypatch, cach
     assert seen == [True] * 4
     checks.inspect_images([*paths, save_image(tmp_path / "5.jpg")])
     assert seen[4:] == [False]  # one is new
+
+
+@pytest.mark.parametrize("size", [(1, 9), (9, 3), (7, 7)])
+def test_small_jpeg_files_are_inspected(tmp_path, size):
+    """At an eighth of their size they would have no pixel."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", size).save(path)
+    found = inspect_image(path)
+    assert (found.width, found.height) == size

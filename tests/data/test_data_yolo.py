@@ -169,3 +169,12 @@ def test_a_yaml_file_of_something_else(tmp_path):
     (tmp_path / "a.yaml").write_text("seed: 3\n")
     with pytest.raises(DataError, match="not YOLO's file of a data set: it needs names, and train or val"):
         open_dataset(tmp_path / "a.yaml", "train")
+
+
+@pytest.mark.parametrize("text", ["images/" + "a" * 300 + ".png", "a" * 300])
+def test_a_list_that_holds_a_name_which_no_file_can_have(tmp_path, text):
+    """A short list may be a stand-in for a link."""
+    (tmp_path / "data.yaml").write_text("train: train.txt\nnames: [cat]\n", encoding="utf-8")
+    (tmp_path / "train.txt").write_text(text + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no image (images/)?a"):
+        open_dataset(tmp_path, "train")

@@ -19,6 +19,7 @@ import torch
 from hypothesis import strategies as st
 
 from roikit import ops
+from roikit.sums.maps import sum_dtype
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 OTHERS = (torch.int64, torch.bool, torch.complex64)
@@ -142,8 +143,11 @@ def check(call: Call) -> None:
             assert one.isfinite().all(), f"{which} of the kernel that are not finite"
             assert other.isfinite().all(), f"{which} of the definition that are not finite"
         largest = float(other.double().nan_to_num(0.0, 0.0, 0.0).abs().max()) if other.numel() else 0.0
-        least = 1e-3 if which == "values" else 1e-3 * found[1].numel()  # features are about 1; a gradient adds bins'
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * max(largest, least), equal_nan=True)
+        # Features are about 1: a mean of some over a bin of 1e7 cells is less than their own rounding. A gradient adds
+        # bins'.
+        least = max(1e-3 * tolerance, 4 * torch.finfo(sum_dtype(call.dtype)).eps)
+        least *= 1 if which == "values" else found[1].numel()
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=max(tolerance * largest, least), equal_nan=True)
 
 
 def check_family(call: Call, relatives: int) -> int:

@@ -10,10 +10,11 @@ import torchvision
 from oracles import compare
 from test_torchvision_oracle import TOLERANCE, agree, integer, scene
 
-from roikit import ops
+from roikit import geometry, ops
 from roikit.boxes import Rois
 from roikit.weights import ShiftedBins
 from roikit.weights.axis import Axis
+from roikit.weights.shifted import Channels
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 backends = pytest.mark.parametrize("backend", ["numba", "reference"])
@@ -230,3 +231,41 @@ def test_shifted_bins_pool_what_their_dense_form_says(rng):
     weights = ShiftedBins(rows, cols, rois, (2, 3), amplitude)
     expected = torch.einsum("rkvu,rcvu->rck", weights.dense(9, 11)[:, 0], x[batch]).unflatten(2, (2, 3))
     torch.testing.assert_close(weights.pool(x), expected, rtol=0, atol=1e-13)
+
+
+@backends
+@pytest.mark.parametrize("grid", [(3, 2), (1, 3), (2, 1)])
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("rois", [3, 40])  # few are read from the map as it lies
+def test_bins_that_share_rows_and_columns_are_bins_of_their_own(backend, grid, classes, rois, rng, monkeypatch):
+    """To the bit: values and gradients to maps, in both layouts; and gradients to boxes."""
+    monkeypatch.setenv("ROIKIT_BACKEND", backend)
+    parts, step = grid[0] * grid[1], 2
+    corner = torch.rand(rois, 2, generator=rng) * 8
+    boxes = torch.cat([corner, corner + torch.rand(rois, 2, generator=rng) * 9], 1).requires_grad_()
+    batch = torch.randint(0, 2, (rois,), generator=rng)
+    where = Rois(boxes, batch, torch.zeros_like(batch))
+    first = torch.arange(classes)[:, None] * 3 * step + torch.arange(parts) % step
+    channels = Channels(3, step, first.flatten())
+
+    def of_each_class(values):
+        return values.reshape(rois, 1, parts).expand(-1, classes, -1).flatten()
+
+    def weights(boxes, shared):
+        still = None if shared else torch.zeros(rois, 2, *grid)
+        axes = geometry.bins(geometry.corners(boxes, 0.5), grid, "hat", 2, still)
+        if not shared:
+            axes = [Axis(of_each_class(axis.lo), of_each_class(axis.size), 1, "hat", 2) for axis in axes]
+        return ShiftedBins(*axes, where, grid, channels=channels, groups=classes, shared=shared)
+
+    planes = torch.randn(2, classes * 3 * step, 13, 11, generator=rng)
+    for x in (planes.requires_grad_(), planes.detach().contiguous(memory_format=torch.channels_last).requires_grad_()):
+        for given in (boxes.detach(), boxes):
+            outs = [weights(given, shared).pool(x) for shared in (True, False)]
+            upstream = torch.randn(outs[0].shape, generator=rng)
+            ours, theirs = (torch.autograd.grad(out, [x, given][: 1 + given.requires_grad], upstream) for out in outs)
+            torch.testing.assert_close(outs[0], outs[1], rtol=0, atol=0)
+            torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=0)
+            torch.testing.assert_close(ours[1:], theirs[1:])
+    shared, own = (weights(boxes.detach(), shared).dense(13, 11) for shared in (True, False))
+    torch.testing.assert_close(shared, own, rtol=0, atol=0)

@@ -94,7 +94,7 @@ def followed(path: Path) -> Path:
                 target = (parent.parent / parent.read_text(encoding="utf-8").strip()).resolve()
             except (OSError, ValueError):
                 return path
-            return target / path.relative_to(parent) if target.is_dir() else path
+            return target / path.relative_to(parent) if is_dir(target) else path
     return path
 
 

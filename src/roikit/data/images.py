@@ -88,7 +88,7 @@ def inspect_image(path: str | Path, *, ends: bool = False) -> ImageFile:
                 return ImageFile(width, height, orientation if orientation in range(1, 9) else 1)
             if picture.format == "JPEG":
                 # all of the file is still read and entropy-decoded, only the inverse DCT is done at an eighth
-                picture.draft(picture.mode, (width // 8, height // 8))
+                picture.draft(picture.mode, (max(1, width // 8), max(1, height // 8)))
             picture.load()
     except (*_DECODING, DataError) as error:
         raise DataError(f"{path}: {_reason(error, path)}") from None

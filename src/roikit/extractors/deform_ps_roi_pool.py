@@ -108,4 +108,4 @@ def moved_parts(
     """
     axes = deform_ps_bins(cells, grid, samples, offset, trans_std)
     read = grid.channels(channels, cells.device)
-    return ShiftedBins(*axes, rois, grid.bins, channels=read, groups=grid.classes, offset=offset)
+    return ShiftedBins(*axes, rois, grid.bins, channels=read, groups=grid.classes, offset=offset, shared=offset is None)

@@ -152,7 +152,7 @@ def moved_bins(
         sides = torch.stack([box[1], box[3]], 1)[..., None, None]
         shift = gamma * sides * offset.to(sides.dtype)
     rows, cols = geometry.bins(box, grid, "hat", sampling_ratio, shift)
-    return ShiftedBins(rows, cols, rois, grid, amplitude, offset=offset)
+    return ShiftedBins(rows, cols, rois, grid, amplitude, offset=offset, shared=offset is None)
 
 
 class ModulatedDeformRoIPool(DeformRoIPool):

@@ -41,7 +41,7 @@ class PSRoIPool(RegionExtractor):
         rois, cells = self.locate(features, boxes, spatial_scale)
         axes = geometry.rounded_bins(cells.detach(), self.output_size, cells_of([x.shape for x in maps], rois.level))
         channels = position_sensitive(maps[0].shape[1], self.output_size, maps[0].device)
-        return ShiftedBins(*axes, rois, self.output_size, channels=channels)
+        return ShiftedBins(*axes, rois, self.output_size, channels=channels, shared=True)
 
 
 class PSRoIAlign(RegionExtractor):
@@ -78,7 +78,7 @@ class PSRoIAlign(RegionExtractor):
         rois, cells = self.locate(features, boxes, spatial_scale)
         axes = geometry.bins(geometry.corners(cells, 0.5), self.output_size, "hat", self.sampling_ratio)
         channels = position_sensitive(maps[0].shape[1], self.output_size, maps[0].device)
-        return ShiftedBins(*axes, rois, self.output_size, channels=channels)
+        return ShiftedBins(*axes, rois, self.output_size, channels=channels, shared=True)
 
     def settings(self) -> dict[str, object]:
         return {"sampling_ratio": self.sampling_ratio}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..rules.common import ceil, floor
 from ..weights.axis import Axis
 
 Geometry = tuple[Tensor, Tensor, Tensor, Tensor]  # row lo, row size, col lo, col size: Tensor[R] each, feature cells
@@ -44,7 +45,7 @@ def aligned(cells: Tensor, align: bool) -> Geometry:
 def whole(cells: Tensor) -> Tensor:
     """Rounded as C rounds, half away from zero (torch's own rounding takes halves to even)."""
     size = cells.abs()
-    cut = torch.floor(size)  # not torch.trunc: its MKL kernel hangs in a forked child
+    cut = floor(size)  # not torch.trunc: its MKL kernel hangs in a forked child
     cut = cut + (size - cut >= 0.5).to(cells.dtype)
     return torch.where(cells < 0, -cut, cut)  # not torch.copysign: it cannot be exported to ONNX
 
@@ -70,7 +71,8 @@ def axes(geometry: Geometry, bins: tuple[int, int], rule: str, samples: int = 0)
 def bins(
     geometry: Geometry, grid: tuple[int, int], rule: str, samples: int = 0, shift: Tensor | None = None
 ) -> tuple[Axis, Axis]:
-    """A row axis and a column axis for every bin of a grid: axes of R·h·w regions of one bin each.
+    """A row axis and a column axis for every bin of a grid: axes of R·h·w regions of one bin each; where no bin moves,
+    of R·h rows and R·w columns, which bins share.
 
     Args:
         geometry: the RoIs.
@@ -84,8 +86,10 @@ def bins(
         beta = (size / count)[:, None]
         starts.append(lo[:, None] + torch.arange(count, device=lo.device).to(lo.dtype) * beta)
         sizes.append(beta.expand(-1, count))
-    starts, sizes = list(every_bin(*starts)), list(every_bin(*sizes))
-    if shift is not None:
+    if shift is None:
+        starts, sizes = [start.reshape(-1) for start in starts], [size.reshape(-1) for size in sizes]
+    else:
+        starts, sizes = list(every_bin(*starts)), list(every_bin(*sizes))
         # An infinite move is NaN, so that it is seen, on both axes: with 0 added times it.
         moves = [moved.reshape(-1) for moved in shift.unbind(1)]
         spoilt = 0 * moves[0] + 0 * moves[1]
@@ -98,7 +102,8 @@ def rounded_bins(cells: Tensor, grid: tuple[int, int], counts: tuple[Tensor, Ten
     """Position-sensitive RoI pooling (R-FCN): bins of whole cells, their ends clipped to [0, N - 1].
 
     Corners are rounded half away from zero, the last cell is not included, sides are at least 1 cell; so, as in the
-    original operator and torchvision's, the last row and column of the map are never read.
+    original operator and torchvision's, the last row and column of the map are never read. Bins of a row share one:
+    axes of R·h and of R·w regions.
 
     Args:
         cells: ``Tensor[R, 4]``, boxes in feature cells.
@@ -111,13 +116,14 @@ def rounded_bins(cells: Tensor, grid: tuple[int, int], counts: tuple[Tensor, Ten
         beta = (size.clamp(min=1) / bins_)[:, None]
         steps = torch.arange(bins_ + 1, device=lo.device).to(lo.dtype) * beta
         last = (count - 1).to(lo.dtype)[:, None]
-        first = torch.minimum((torch.floor(steps[:, :-1]) + lo[:, None]).clamp(min=0), last)
-        stop = torch.minimum((torch.ceil(steps[:, 1:]) + lo[:, None]).clamp(min=0), last)
+        first = torch.minimum((floor(steps[:, :-1]) + lo[:, None]).clamp(min=0), last)
+        stop = torch.minimum((ceil(steps[:, 1:]) + lo[:, None]).clamp(min=0), last)
         firsts.append(first)
         lengths.append((stop - first).clamp(min=0))
-    first_y, first_x = every_bin(*firsts)
-    length_y, length_x = every_bin(*lengths)
-    return Axis(first_y, length_y, 1, "cells"), Axis(first_x, length_x, 1, "cells")
+    rows, cols = (
+        Axis(first.flatten(), length.flatten(), 1, "cells") for first, length in zip(firsts, lengths, strict=True)
+    )
+    return rows, cols
 
 
 def whole_bins(cells: Tensor, grid: tuple[int, int]) -> tuple[Axis, Axis]:
@@ -126,7 +132,7 @@ def whole_bins(cells: Tensor, grid: tuple[int, int]) -> tuple[Axis, Axis]:
     firsts, lengths = [], []
     for lo, size, bins_ in ((y, height, grid[0]), (x, width, grid[1])):
         steps = torch.arange(bins_ + 1, device=lo.device).to(lo.dtype) * (size / bins_)[:, None]
-        first, stop = torch.floor(steps[:, :-1]), torch.ceil(steps[:, 1:])
+        first, stop = floor(steps[:, :-1]), ceil(steps[:, 1:])
         firsts.append(first + lo[:, None])
         lengths.append(stop - first)
     first_y, first_x = every_bin(*firsts)

@@ -68,7 +68,7 @@ class PartGrid(NamedTuple):
 def deform_ps_bins(
     cells: Tensor, grid: PartGrid, samples: int, offset: Tensor | None, trans_std: float
 ) -> tuple[Axis, Axis]:
-    """The bins of deformable PS-RoI pooling: axes of R·classes·h·w regions.
+    """The bins of deformable PS-RoI pooling: axes of R·classes·h·w regions; without offsets of R·h and R·w regions.
 
     Args:
         cells: ``Tensor[R, 4]``, whole-pixel boxes with the last pixel included, in feature cells.
@@ -85,10 +85,9 @@ def deform_ps_bins(
         at = offset.to(cells.dtype)[:, :, rows[:, None], cols]  # [R, 2·classes, h, w]
         at = at.unflatten(1, (grid.classes, 2)).flip(2)  # (y, x)
         shift = trans_std * at * torch.stack([height, width], 1)[:, None, :, None, None]
-    found = []
-    for c in range(grid.classes):
-        moved = None if shift is None else shift[:, c]
-        found.append(geometry.bins((y, height, x, width), grid.bins, "edge", samples, moved))
+    if shift is None:
+        return geometry.bins((y, height, x, width), grid.bins, "edge", samples)
+    found = [geometry.bins((y, height, x, width), grid.bins, "edge", samples, shift[:, c]) for c in range(grid.classes)]
     if grid.classes == 1:
         return found[0]
     parts = grid.bins[0] * grid.bins[1]

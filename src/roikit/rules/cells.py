@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .common import clip_window, edges, mean_of_window, per_roi
+from .common import ceil, clip_window, edges, floor, mean_of_window, per_roi
 
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +24,7 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
 def window(lo: Tensor, size: Tensor, bins: int, cells: int | Tensor) -> Tensor:
     """R_i: int32 ``Tensor[R, bins, 2]``."""
     lo, _, near, far = edges(lo.detach(), size.detach(), bins)
-    return clip_window(torch.floor(near) + lo, torch.ceil(far) + lo, per_roi(cells, lo))
+    return clip_window(floor(near) + lo, ceil(far) + lo, per_roi(cells, lo))
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

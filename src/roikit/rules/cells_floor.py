@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .common import clip_window, edges, mean_of_window, per_roi
+from .common import clip_window, edges, floor, mean_of_window, per_roi
 
 
 def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -25,8 +25,8 @@ def taps(lo: Tensor, size: Tensor, bins: int, samples: int, cells: int | Tensor,
 def window(lo: Tensor, size: Tensor, bins: int, cells: int | Tensor) -> Tensor:
     """R_i: int32 ``Tensor[R, bins, 2]``."""
     lo, _, near, far = edges(lo.detach(), size.detach(), bins)
-    first = torch.floor(lo + near)
-    return clip_window(first, torch.maximum(torch.floor(lo + far), first + 1), per_roi(cells, lo))
+    first = floor(lo + near)
+    return clip_window(first, torch.maximum(floor(lo + far), first + 1), per_roi(cells, lo))
 
 
 def fill(lo, beta, near, far, samples, cells, index, weight):

@@ -19,6 +19,7 @@ from .. import rules
 from .attention import Samples
 from .attention.reference import weights as attention_weights
 from .axes import windowed
+from .bins.where import each_bin
 from .maximum import reference as chosen
 from .points import taps as taps_of_points
 from .points.reference import CORNERS, cell_index
@@ -144,7 +145,7 @@ def _bin_pool(maps, batch, level, rows, cols, base, numbers):
         found = []
         for axis, rule, samples, cells in zip((rows, cols), rest[:2], rest[2:], x.shape[2:], strict=True):
             found.append(_taps(axis.flatten(0, 1), 1, rule, samples, cells).reshape(*axis.shape[:2], cells))
-        return found
+        return each_bin(base.shape[1], *found)
 
     return _bins(maps, batch, level, taps, (rows, cols), base, step, run)
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from .. import rules
 from .attention import Samples
 from .axes import windowed
+from .bins.where import each_bin
 from .operator import unflatten
 
 Sizes = Sequence[Sequence[int]]  # (H, W) of each level
@@ -148,9 +149,10 @@ def _tap_cols(maps, rows, grad, batch, level, row_window, col_window, numbers, w
     return _tap_rows(maps, rows, grad, batch, level, col_window, row_window, numbers, width)
 
 
-def _bins(sizes, level, rows, cols, numbers):
+def _bins(sizes, level, rows, cols, base, numbers):
     _, run, *rest = numbers
-    bins = rows.shape[1]
+    bins = base.shape[1]
+    rows, cols = each_bin(bins, rows, cols)
     each = level.repeat_interleave(bins)
     given = zip((rows, cols), rest[:2], rest[2:], (0, 1), strict=True)
     found = (_of_rule(a.flatten(0, 1), each, 1, sqrt(bins), rule, s, sizes, axis) for a, rule, s, axis in given)
@@ -158,11 +160,11 @@ def _bins(sizes, level, rows, cols, numbers):
 
 
 def _bin_pool(maps, batch, level, rows, cols, base, numbers):
-    return _bins(_sizes(maps), level, rows, cols, numbers)
+    return _bins(_sizes(maps), level, rows, cols, base, numbers)
 
 
 def _bin_spread(grad, batch, level, rows, cols, base, numbers, shapes, last):
-    return _bins(_sizes(shapes), level, rows, cols, numbers)
+    return _bins(_sizes(shapes), level, rows, cols, base, numbers)
 
 
 def _bin_tap_pool(maps, rows, cols, batch, level, row_window, col_window, base, numbers):

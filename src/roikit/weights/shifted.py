@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..boxes import Rois
 from ..sums.bins import bin_pool, bin_tap_pool
+from ..sums.bins.where import each_bin
 from ..sums.maps import Maps, as_maps, own_side
 from .axis import Axis, fused
 from .base import RegionWeights
@@ -40,7 +40,8 @@ class ShiftedBins(RegionWeights):
 
     Args:
         rows, cols: axes of R·G·K regions with one bin each; entry (r·G + g)·K + k is bin k = i·w + j of RoI r for the
-            g-th group of output channels.
+            g-th group of output channels. Or what bins share where they make a grid: rows of R·h regions and columns of
+            R·w.
         rois: which image and level each region is read from.
         grid: (h, w), with K = h·w.
         amplitude: ``Tensor[R, K]``, a factor on each bin; ``None`` is 1.
@@ -49,6 +50,7 @@ class ShiftedBins(RegionWeights):
         offset: ``Tensor[R, 2·G, h, w]``, (y, x) unless the method says otherwise: the normalised offsets of a
             deformable method, for a penalty on them.
         shift: ``Tensor[R, 2, h, w]``, (y, x): the cells by which a method that searches has moved each bin.
+        shared: whether rows and columns are those that bins share.
     """
 
     rows: Axis
@@ -60,6 +62,7 @@ class ShiftedBins(RegionWeights):
     groups: int = 1
     offset: Tensor | None = None
     shift: Tensor | None = None
+    shared: bool = False
 
     def pool(self, features: Maps) -> Tensor:
         maps = as_maps(features)
@@ -77,26 +80,35 @@ class ShiftedBins(RegionWeights):
         count = batch.shape[0]  # not len(): under export it is a symbol, of which len() would make a constant
         base, numbers = channels.of(count, bins, batch.device), [channels.step, channels.run]
         if fused(rows, cols):
-            axes = [axis.starts_and_sizes().reshape(count, bins, 2) for axis in (rows, cols)]
+            sides = zip((rows, cols), self._regions(bins), strict=True)
+            axes = [axis.starts_and_sizes().reshape(count, each, 2) for axis, each in sides]
             numbers += [rows.number, cols.number, rows.samples, cols.samples]
             return bin_pool(maps, (), (batch, level, *axes, base), numbers)
-        (row_taps, row_window), (col_taps, col_window) = (
-            _taps(axis, level, [x.shape[dim] for x in maps], bins) for axis, dim in ((rows, 2), (cols, 3))
-        )
+        row_taps, row_window, col_taps, col_window = self._taps(maps, bins)
         return bin_tap_pool(maps, (row_taps, col_taps), (batch, level, row_window, col_window, base), numbers)
+
+    def _regions(self, bins: int) -> tuple[int, int]:
+        """Of one RoI, how many regions the rows are and how many the columns."""
+        return self.grid if self.shared else (bins, bins)
+
+    def _taps(self, maps: list[Tensor], bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps [R, G·K, N] and windows [R, G·K, 2] of rows and of columns."""
+        level, taps, windows = self.rois.level, [], []
+        for axis, each, dim in zip((self.rows, self.cols), self._regions(bins), (2, 3), strict=True):
+            sizes = [x.shape[dim] for x in maps]
+            found, window = axis.windowed_taps(own_side(sizes, level, each), max(sizes))
+            taps.append(found.reshape(level.shape[0], each, max(sizes)))
+            windows.append(window.reshape(level.shape[0], each, 2))
+        (rows, cols), (row_window, col_window) = each_bin(bins, *taps), each_bin(bins, *windows)
+        return rows, row_window, cols, col_window
 
     def dense(self, height: int, width: int) -> Tensor:
         """``Tensor[R, G, K, height, width]``; an output channel has its group's weights, on its own channels."""
-        rows, cols = self.rows.taps(height)[:, 0], self.cols.taps(width)[:, 0]
-        shape = (self.rois.batch.shape[0], self.groups, self.grid[0] * self.grid[1], height, width)
-        dense = torch.einsum("nv,nu->nvu", rows, cols).reshape(shape)
+        count, parts = self.rois.batch.shape[0], self.grid[0] * self.grid[1]
+        taps = (self.rows.taps(height), self.cols.taps(width))
+        of_sides = zip(taps, self._regions(self.groups * parts), strict=True)
+        rows, cols = each_bin(self.groups * parts, *(one.reshape(count, each, one.shape[2]) for one, each in of_sides))
+        dense = torch.einsum("rkv,rku->rkvu", rows, cols).unflatten(1, (self.groups, parts))
         if self.amplitude is not None:
             dense = dense * self.amplitude[:, None, :, None, None]
         return dense
-
-
-def _taps(axis: Axis, level: Tensor, sizes: Sequence[int], bins: int) -> tuple[Tensor, Tensor]:
-    """Taps [R, K, N] and windows [R, K, 2] of axes of R·K regions."""
-    taps, window = axis.windowed_taps(own_side(sizes, level, bins), max(sizes))
-    shape = (level.shape[0], bins)
-    return taps.reshape(*shape, max(sizes)), window.reshape(*shape, 2)

@@ -20,8 +20,9 @@ def _of_taps(taps, fixed, numbers):
     return Bins(batch, level, Axes(rows, cols, windows=(row_window, col_window)), base, *numbers)
 
 
-# fixed: batch and level [R] int64, rows and cols [R, K, 2] of (lo, size), base [R, K] int64, the first channel of each
-# bin; numbers: the distance of a bin's channels and how many it has, rules and samples of each axis
+# fixed: batch and level [R] int64, rows and cols [R, K, 2] of (lo, size), or [R, h, 2] and [R, w, 2] where bins make a
+# grid, base [R, K] int64, the first channel of each bin; numbers: the distance of a bin's channels and how many it has,
+# rules and samples of each axis
 bin_pool = Sum("bin", __name__, _of_rule, ("batch", "level", "rows", "cols", "base"))
 # taps: rows [R, K, N] and cols [R, K, M]; fixed: batch, level, int32 windows [R, K, 2], base; numbers: step and run
 bin_tap_pool = Sum("bin_tap", __name__, _of_taps, ("batch", "level", "row_window", "col_window", "base"), taps=True)

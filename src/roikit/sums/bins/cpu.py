@@ -21,21 +21,26 @@ def _visits(where: Bins, levels: int) -> list[np.ndarray]:
     """The RoIs of each level, in the order in which they are best read."""
     y = x = None
     if where.axes.windows is None and where.base.shape[1]:
-        middle = where.base.shape[1] // 2
-        y, x = (axis.detach()[:, middle, 0].numpy() for axis in (where.axes.rows, where.axes.cols))
+        y, x = (axis.detach()[:, axis.shape[1] // 2, 0].numpy() for axis in (where.axes.rows, where.axes.cols))
     return visiting.visits(where.batch.numpy(), where.level.numpy(), levels, y, x)
 
 
 def _by_bin(grad: Tensor) -> np.ndarray:
     """[R, run, K] as a contiguous [R, K, run] array in the type of the sums."""
-    return grad.detach().to(sum_dtype(grad.dtype)).transpose(1, 2).contiguous().numpy()
+    wide = grad.detach().to(sum_dtype(grad.dtype))
+    if not wide.is_contiguous():
+        return wide.transpose(1, 2).contiguous().numpy()
+    # Not by torch, whose threads would stay on the cores, waiting, while the kernels run.
+    found = memory.empty((wide.shape[0], wide.shape[2], wide.shape[1]), wide.dtype).numpy()
+    layout.swap(wide.numpy(), found)
+    return found
 
 
 def pool(maps: Sequence[Tensor], where: Bins, last: bool) -> Tensor:
     """[R, run, K] in the maps' dtype, lying as [R, K, run] where ``last``."""
     (count, parts), dtype = where.base.shape, maps[0].dtype
     out = memory.empty((count, parts, where.run) if last else (count, where.run, parts), dtype)
-    base, target = np.ascontiguousarray(where.base.numpy()), layout.numbers(out)
+    base, target = where.channels().numpy(), layout.numbers(out)
     sums = np.empty(0, memory.NUMPY[sum_dtype(dtype)])
     for x, order in zip(maps, _visits(where, len(maps)), strict=True):
         if not len(order):
@@ -52,7 +57,7 @@ def pool(maps: Sequence[Tensor], where: Bins, last: bool) -> Tensor:
 def spread(grad: Tensor, where: Bins, shapes: Sequence[Sequence[int]], last: bool) -> list[Tensor]:
     """One [B, C, H_l, W_l] per level in the type of ``grad`` [R, run, K], channels-last where ``last``."""
     dtype, wide, source = grad.dtype, sum_dtype(grad.dtype), _by_bin(grad)
-    base = np.ascontiguousarray(where.base.numpy())
+    base = where.channels().numpy()
     form = torch.channels_last if last else torch.contiguous_format
     maps = []
     for at, (images, channels, height, width) in enumerate(shapes):
@@ -70,7 +75,7 @@ def grad_taps(maps: Sequence[Tensor], other: Tensor, grad: Tensor, where: Bins, 
     """∂/∂ row taps (axis 0) or column taps (axis 1), [R, K, width], 0 outside their windows."""
     assert where.axes.windows is not None
     out = torch.zeros(where.taps_shape(axis, width), dtype=sum_dtype(grad.dtype))
-    upstream, base = _by_bin(grad), np.ascontiguousarray(where.base.numpy())
+    upstream, base = _by_bin(grad), where.channels().numpy()
     window = np.ascontiguousarray(where.axes.windows[axis].numpy())
     for at, x in enumerate(maps):
         images, channels, height, across = x.shape

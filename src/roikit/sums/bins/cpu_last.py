@@ -1,5 +1,7 @@
 """The CPU kernels (Numba); how they are run: see ``separable/cpu_last.py``.
 
+``base`` is [R, K], or [1, K] for all RoIs.
+
 The derivatives take maps that lie as [B, H, W, step, C / step]: the channels a bin reads, base + c · step, are then one
 run that starts at (base mod step) · C/step + base div step.
 """
@@ -46,8 +48,8 @@ def pool(
     for at in range(start, stop):
         r = order[at]
         image = batch[r] * height * width
-        lists.read(down, 0, rows, r, bins, height)
-        lists.read(across, 0, cols, r, bins, width)
+        lists.read(down, 0, rows, r, cols.axis.shape[1], 0, bins, height)
+        lists.read(across, 0, cols, r, 1, 0, bins, width)
         for k in range(bins):
             i, j = down.which[0, k], across.which[0, k]
             nv, nu = down.count[0, i], across.count[0, j]
@@ -56,7 +58,7 @@ def pool(
                 for f in range(nu):
                     cell[e * nu + f] = down.cell[0, i, e] * width + across.cell[0, j, f]
                     weight[e * nu + f] = down.weight[0, i, e] * across.weight[0, j, f]
-            t, first = np.uintp(k * pitch), image * channels + base[r, k]
+            t, first = np.uintp(k * pitch), image * channels + base[r if len(base) > 1 else 0, k]
             if count == 0:
                 zero(turned, t, n)
             elif step > 1:
@@ -99,8 +101,7 @@ def spread(
     _, height, width, channels = out.shape
     _, bins, run = grad.shape
     source, target = grad.reshape(-1), out.reshape(-1)
-    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    row_weight, col_weight = np.empty(capacity, grad.dtype), np.empty(capacity, grad.dtype)
+    down, across = lists.new(1, bins, capacity, grad), lists.new(1, bins, capacity, grad)
     part = channels // step
     blocks = (part + block - 1) // block
     pixels = height * width
@@ -115,20 +116,28 @@ def spread(
         for r in range(batch.shape[0]):
             if level[r] != this or batch[r] != b:
                 continue
+            k0, k1 = bins, 0  # the bins of which this task has a share
             for k in range(bins):
-                own = base[r, k] // step  # the bin's run is [own, own + run) of the part; this task's share of it:
+                if max(c0, base[r if len(base) > 1 else 0, k] // step) < min(c1, base[r % len(base), k] // step + run):
+                    k0, k1 = min(k0, k), k + 1
+            lists.read(down, 0, rows, r, cols.axis.shape[1], k0, k1, height)
+            lists.read(across, 0, cols, r, 1, k0, k1, width)
+            for k in range(k0, k1):
+                own = (
+                    base[r if len(base) > 1 else 0, k] // step
+                )  # the bin's run is [own, own + run) of the part; this task's share of it:
                 low, high = max(c0, own), min(c1, own + run)
                 if high <= low:
                     continue
-                nv = lists.entries(rows, r, k, height, row_index, row_weight)
-                nu = lists.entries(cols, r, k, width, col_index, col_weight)
-                first = base[r, k] % step * part + low
+                row, col = down.which[0, k], across.which[0, k]
+                first = base[r if len(base) > 1 else 0, k] % step * part + low
                 g = np.uintp((r * bins + k) * run + low - own)
-                for i in range(nv):
-                    line = b * pixels + row_index[i] * width
-                    for j in range(nu):
-                        to = np.uintp((line + col_index[j]) * channels + first)
-                        add(target, to, source, g, row_weight[i] * col_weight[j], np.uintp(high - low))
+                for i in range(down.count[0, row]):
+                    line = b * pixels + down.cell[0, row, i] * width
+                    for j in range(across.count[0, col]):
+                        to = np.uintp((line + across.cell[0, col, j]) * channels + first)
+                        weight = down.weight[0, row, i] * across.weight[0, col, j]
+                        add(target, to, source, g, weight, np.uintp(high - low))
 
 
 @jit.kernel
@@ -151,7 +160,7 @@ def grad_main(
         image = batch[r] * x.shape[1]
         for k in range(bins):
             count = lists.entries(other, r, k, cells, index, weight)
-            first = image + base[r, k] % step * part + base[r, k] // step
+            first = image + base[r if len(base) > 1 else 0, k] % step * part + base[r % len(base), k] // step
             g = np.uintp((r * bins + k) * run)
             for v in range(window[r, k, 0], min(window[r, k, 1], out.shape[2])):
                 total = grad.dtype.type(0)

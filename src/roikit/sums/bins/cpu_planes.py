@@ -41,8 +41,8 @@ def pool(
     for m0 in range(0, len(order), most):
         many = min(most, len(order) - m0)
         for m in range(many):
-            lists.read(down, m, rows, order[m0 + m], bins, height)
-            lists.read(across, m, cols, order[m0 + m], bins, width)
+            lists.read(down, m, rows, order[m0 + m], cols.axis.shape[1], 0, bins, height)
+            lists.read(across, m, cols, order[m0 + m], 1, 0, bins, width)
         for k in range(start, stop):
             for c in range(run):
                 for m in range(many):
@@ -50,7 +50,7 @@ def pool(
                     nv, nu = down.count[m, i], across.count[m, j]
                     total = sums.dtype.type(0)
                     if nv * nu > 0:
-                        plane = (batch[r] * channels + base[r, k] + c * step) * height * width
+                        plane = (batch[r] * channels + base[r if len(base) > 1 else 0, k] + c * step) * height * width
                         e0, f0 = (m * bins + i) * capacity, (m * bins + j) * capacity
                         total = _sum(source, plane, width, row, row_weight, e0, nv, col, col_weight, f0, nu)
                     target[np.uintp((r * run + c) * bins + k)] = narrow(total, target)

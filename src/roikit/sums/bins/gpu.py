@@ -203,7 +203,7 @@ def pool(maps: Sequence[Tensor], bins: Bins, last: bool) -> Tensor:
     shape = (count, parts, bins.run) if last else (count, bins.run, parts)
     out = gpu.empty(shape, gpu.stored(dtype), maps[0].device)
     out = out.transpose(1, 2) if last else out
-    said, widths, constants = gpu_axes(bins.axes)
+    said, widths, constants = gpu_axes(bins.own_axes())
     blocks = _blocks(bins.run, last)
     gpu.run(
         _one, (count * parts, triton.cdiv(bins.run, blocks["CHANNELS"])), out, *gpu.per_level(maps, last), bins.batch,
@@ -217,7 +217,7 @@ def spread(grad: Tensor, bins: Bins, shapes: Sequence[Sequence[int]], last: bool
     """One [B, C, H_l, W_l] per level in the type of ``grad`` [R, run, K], channels-last where ``last``."""
     count, parts = bins.base.shape
     images, channels = shapes[0][:2]
-    said, widths, constants = gpu_axes(bins.axes)
+    said, widths, constants = gpu_axes(bins.own_axes())
     source, sizes = grad.detach(), gpu.sizes_of(shapes)
     if not gpu.deterministic():
         maps = [m.zero_() for m in gpu.empty_maps(shapes, sum_dtype(grad.dtype), grad.device, last)]

@@ -37,11 +37,19 @@ def entries(side, r, k, cells, index, weight):
 
 
 @jit.helper
-def read(lists, m, side, r, bins, cells):
-    """Make RoI r the lists' entry m. A bin that lies as the one before it, or as the one after that one's first place
-    (the next column of a grid), has the same list."""
+def read(lists, m, side, r, apart, start, stop, cells):
+    """Make bins start … stop of RoI r the lists' entry m. A side of fewer than all bins has one list for each of its
+    own, which bins k div ``apart`` share in turns; of all bins, one that lies as the one before it, or as the one after
+    that one's first place (the next column of a grid), has the same list."""
     n, last = 0, 0
-    for k in range(bins):
+    if side.rule != TAPS and side.axis.shape[1] < lists.which.shape[1]:
+        n = side.axis.shape[1]
+        for i in range(n):
+            lists.count[m, i] = entries(side, r, i, cells, lists.cell[m, i], lists.weight[m, i])
+        for k in range(start, stop):
+            lists.which[m, k] = k // apart % n
+        return
+    for k in range(start, stop):
         known = -1
         if side.rule != TAPS and n > 0:
             for guess in (last, (last + 1) % n):

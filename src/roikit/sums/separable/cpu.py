@@ -18,7 +18,7 @@ from .where import Grid
 def _visits(where: Grid, levels: int) -> list[np.ndarray]:
     """The RoIs of each level, in the order in which they are best read."""
     y = x = None
-    if where.axes.windows is None and len(where.level) >= visiting.MANY:
+    if where.axes.windows is None and where.level.shape[0] >= visiting.MANY:
         y, x = ((axis[:, 0] + axis[:, 1] / 2).detach().numpy() for axis in (where.axes.rows, where.axes.cols))
     return visiting.visits(where.batch.numpy(), where.level.numpy(), levels, y, x)
 
