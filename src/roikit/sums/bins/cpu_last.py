@@ -1,7 +1,5 @@
 """The CPU kernels (Numba); how they are run: see ``separable/cpu_last.py``.
 
-``base`` is [R, K], or [1, K] for all RoIs.
-
 The derivatives take maps that lie as [B, H, W, step, C / step]: the channels a bin reads, base + c · step, are then one
 run that starts at (base mod step) · C/step + base div step.
 """
@@ -58,7 +56,7 @@ def pool(
                 for f in range(nu):
                     cell[e * nu + f] = down.cell[0, i, e] * width + across.cell[0, j, f]
                     weight[e * nu + f] = down.weight[0, i, e] * across.weight[0, j, f]
-            t, first = np.uintp(k * pitch), image * channels + base[r if len(base) > 1 else 0, k]
+            t, first = np.uintp(k * pitch), image * channels + lists.first_channel(base, r, k)
             if count == 0:
                 zero(turned, t, n)
             elif step > 1:
@@ -118,19 +116,19 @@ def spread(
                 continue
             k0, k1 = bins, 0  # the bins of which this task has a share
             for k in range(bins):
-                if max(c0, base[r if len(base) > 1 else 0, k] // step) < min(c1, base[r % len(base), k] // step + run):
+                own = lists.first_channel(base, r, k) // step  # the bin's run is [own, own + run) of the part
+                if max(c0, own) < min(c1, own + run):
                     k0, k1 = min(k0, k), k + 1
             lists.read(down, 0, rows, r, cols.axis.shape[1], k0, k1, height)
             lists.read(across, 0, cols, r, 1, k0, k1, width)
             for k in range(k0, k1):
-                own = (
-                    base[r if len(base) > 1 else 0, k] // step
-                )  # the bin's run is [own, own + run) of the part; this task's share of it:
+                begin = lists.first_channel(base, r, k)
+                own = begin // step
                 low, high = max(c0, own), min(c1, own + run)
                 if high <= low:
                     continue
                 row, col = down.which[0, k], across.which[0, k]
-                first = base[r if len(base) > 1 else 0, k] % step * part + low
+                first = begin % step * part + low
                 g = np.uintp((r * bins + k) * run + low - own)
                 for i in range(down.count[0, row]):
                     line = b * pixels + down.cell[0, row, i] * width
@@ -160,7 +158,8 @@ def grad_main(
         image = batch[r] * x.shape[1]
         for k in range(bins):
             count = lists.entries(other, r, k, cells, index, weight)
-            first = image + base[r if len(base) > 1 else 0, k] % step * part + base[r % len(base), k] // step
+            begin = lists.first_channel(base, r, k)
+            first = image + begin % step * part + begin // step
             g = np.uintp((r * bins + k) * run)
             for v in range(window[r, k, 0], min(window[r, k, 1], out.shape[2])):
                 total = grad.dtype.type(0)

@@ -50,7 +50,7 @@ def pool(
                     nv, nu = down.count[m, i], across.count[m, j]
                     total = sums.dtype.type(0)
                     if nv * nu > 0:
-                        plane = (batch[r] * channels + base[r if len(base) > 1 else 0, k] + c * step) * height * width
+                        plane = (batch[r] * channels + lists.first_channel(base, r, k) + c * step) * height * width
                         e0, f0 = (m * bins + i) * capacity, (m * bins + j) * capacity
                         total = _sum(source, plane, width, row, row_weight, e0, nv, col, col_weight, f0, nu)
                     target[np.uintp((r * run + c) * bins + k)] = narrow(total, target)

@@ -28,6 +28,12 @@ def new(rois, bins, capacity, like):
 
 
 @jit.helper
+def first_channel(base, r, k):
+    """The first channel that bin k of RoI r reads: ``base`` is [R, K], or [1, K] for all RoIs."""
+    return base[r if len(base) > 1 else 0, k]
+
+
+@jit.helper
 def entries(side, r, k, cells, index, weight):
     """The cells and weights of bin k of RoI r on one axis; returns their number."""
     if side.rule == TAPS:
