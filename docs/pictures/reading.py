@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import torch
@@ -86,11 +87,12 @@ def _(weights: Separable, height: int, width: int) -> list[Reading]:
 
 @read.register
 def _(weights: ShiftedBins, height: int, width: int) -> list[Reading]:
-    count = weights.grid[0] * weights.grid[1]
-    rows, cols = _intervals(weights.rows, height, count), _intervals(weights.cols, width, count)
+    h, w = weights.grid if weights.shared else (weights.grid[0] * weights.grid[1],) * 2
+    rows, cols = _intervals(weights.rows, height, h), _intervals(weights.cols, width, w)
+    bins = itertools.product(rows, cols) if weights.shared else zip(rows, cols, strict=True)
     base = None if weights.channels is None else weights.channels.base
     parts = []
-    for k, (row, col) in enumerate(zip(rows, cols, strict=True)):
+    for k, (row, col) in enumerate(bins):
         part = _part(row, col, 1.0 if weights.amplitude is None else float(weights.amplitude[0, k].detach()))
         if base is not None and bool((base != base.flatten()[0]).any()):
             part.label = f"map {int(base.reshape(-1, base.shape[-1])[0, k])}"
