@@ -8,7 +8,7 @@
       year: 2015, paper: "Girshick, Fast R-CNN, ICCV 2015", link: "https://arxiv.org/abs/1504.08083",
       about: "The box is rounded to whole cells, then cut into bins that are rounded outwards to whole cells. A part is the largest value in its bin.",
       formula: "start = round(x₁σ) &nbsp; L = round(x₂σ) − start + 1 &nbsp; β = L/K<br>R<sub>i</sub> = [ ⌊iβ⌋ + start, ⌈(i+1)β⌉ + start )<br>y<sub>ij</sub> = max x(p), p ∈ R<sub>i</sub> × R<sub>j</sub>",
-      code: ["y, h, x, w = corners(whole(cells))", "return y, (h + 1).clamp(min=1), x, (w + 1).clamp(min=1)", "return clip_window(torch.floor(near) + lo, torch.ceil(far) + lo, per_roi(cells, lo))"],
+      code: ["y, h, x, w = corners(whole(cells))", "return y, (h + 1).clamp(min=1), x, (w + 1).clamp(min=1)", "return clip_window(floor(near) + lo, ceil(far) + lo, per_roi(cells, lo))"],
       page: "roi-pool", rounds: "twice: box, bins", off: "1½ cells; a bin 2.2", shape: "fixed grid", gradient: "no", cost: "O(k² · cells of a bin)", time: "2.4", parameters: "0", best: "classification, where position is not critical; models trained with it",
     },
     {
@@ -16,7 +16,7 @@
       year: 2015, paper: "Girshick, Fast R-CNN, ICCV 2015", link: "https://arxiv.org/abs/1504.08083",
       about: "The formula of most explanations, and of the worked example below: both ends of every bin are rounded down. Bins never share a cell, and have one at least.",
       formula: "a = x₁σ &nbsp; β = (x₂ − x₁)σ / K<br>R<sub>i</sub> = [ ⌊a + iβ⌋, max(⌊a + (i+1)β⌋, ⌊a + iβ⌋ + 1) )<br>y<sub>ij</sub> = max x(p), p ∈ R<sub>i</sub> × R<sub>j</sub>",
-      code: ["first = torch.floor(lo + near)", "return clip_window(first, torch.maximum(torch.floor(lo + far), first + 1), per_roi(cells, lo))"],
+      code: ["first = floor(lo + near)", "return clip_window(first, torch.maximum(floor(lo + far), first + 1), per_roi(cells, lo))"],
       page: "roi-pool", rounds: "the ends of bins", off: "1 cell", shape: "fixed grid", gradient: "no", cost: "O(k² · cells of a bin)", time: "2.4", parameters: "0", best: "explanations; code that slices arrays",
     },
     {
