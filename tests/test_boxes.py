@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.ops.poolers import LevelMapper
 
+from roikit import ops
 from roikit.boxes import Rois, assign_levels, scale_pair
 from roikit.modes import readable
 
@@ -169,3 +170,10 @@ def test_packages_are_reached_from_the_package(name):
         [sys.executable, "-c", f"import roikit; roikit.{name}"], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("scale", [1e20, (0.5, 1e20)])
+def test_a_box_that_is_too_large_in_cells_is_refused(scale):
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0], [1.0, 0.0, 1e30, 5.0]])
+    with pytest.raises(ValueError, match=r"RoI 1: .* coordinate in feature cells"):
+        ops.roi_align(torch.zeros(1, 1, 4, 4), [boxes], 2, scale)

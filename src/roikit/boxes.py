@@ -127,12 +127,19 @@ class Rois:
 
         Args:
             scales: one spatial_scale per level, a float or a (y, x) pair.
+
+        Raises:
+            ValueError: a coordinate that is too large in feature cells, where a map is finer than the image.
         """
         pairs = [scale_pair(s) for s in scales]
         if len(pairs) == 1 and pairs[0][0] == pairs[0][1]:
-            return self.boxes * pairs[0][0]
-        y, x = (of_level([pair[axis] for pair in pairs], self.level, self.boxes.dtype) for axis in (0, 1))
-        return self.boxes * torch.stack([x, y, x, y], 1)
+            cells = self.boxes * pairs[0][0]
+        else:
+            y, x = (of_level([pair[axis] for pair in pairs], self.level, self.boxes.dtype) for axis in (0, 1))
+            cells = self.boxes * torch.stack([x, y, x, y], 1)
+        if max(map(max, pairs)) > 1 and modes.readable(cells) and not _usable(cells):
+            refuse_unusable(cells, "coordinate in feature cells (times spatial_scale)")
+        return cells
 
 
 def scale_pair(scale: Scale) -> tuple[float, float]:
