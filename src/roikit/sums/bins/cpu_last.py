@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
+from ..entries import TAPS
 from ..loops import PAD, add, add4, dot, put, put4, zero
 from ..turned import flush, turning_room, upright
 from ..vector import fused, widen
@@ -46,8 +47,8 @@ def pool(
     for at in range(start, stop):
         r = order[at]
         image = batch[r] * height * width
-        lists.read(down, 0, rows, r, cols.axis.shape[1], 0, bins, height)
-        lists.read(across, 0, cols, r, 1, 0, bins, width)
+        lists.read(down, 0, rows, r, cols.axis.shape[1], bins, height)
+        lists.read(across, 0, cols, r, 1, bins, width)
         for k in range(bins):
             i, j = down.which[0, k], across.which[0, k]
             nv, nu = down.count[0, i], across.count[0, j]
@@ -100,6 +101,9 @@ def spread(
     _, bins, run = grad.shape
     source, target = grad.reshape(-1), out.reshape(-1)
     down, across = lists.new(1, bins, capacity, grad), lists.new(1, bins, capacity, grad)
+    row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    row_weight, col_weight = np.empty(capacity, grad.dtype), np.empty(capacity, grad.dtype)
+    shared = rows.rule != TAPS and min(rows.axis.shape[1], cols.axis.shape[1]) < bins
     part = channels // step
     blocks = (part + block - 1) // block
     pixels = height * width
@@ -114,28 +118,28 @@ def spread(
         for r in range(batch.shape[0]):
             if level[r] != this or batch[r] != b:
                 continue
-            k0, k1 = bins, 0  # the bins of which this task has a share
+            if shared:
+                lists.read(down, 0, rows, r, cols.axis.shape[1], bins, height)
+                lists.read(across, 0, cols, r, 1, bins, width)
             for k in range(bins):
-                own = lists.first_channel(base, r, k) // step  # the bin's run is [own, own + run) of the part
-                if max(c0, own) < min(c1, own + run):
-                    k0, k1 = min(k0, k), k + 1
-            lists.read(down, 0, rows, r, cols.axis.shape[1], k0, k1, height)
-            lists.read(across, 0, cols, r, 1, k0, k1, width)
-            for k in range(k0, k1):
                 begin = lists.first_channel(base, r, k)
-                own = begin // step
+                own = begin // step  # the bin's run is [own, own + run) of the part; this task's share of it:
                 low, high = max(c0, own), min(c1, own + run)
                 if high <= low:
                     continue
-                row, col = down.which[0, k], across.which[0, k]
+                if shared:
+                    nv = lists.copy(down, k, row_index, row_weight)
+                    nu = lists.copy(across, k, col_index, col_weight)
+                else:
+                    nv = lists.entries(rows, r, k, height, row_index, row_weight)
+                    nu = lists.entries(cols, r, k, width, col_index, col_weight)
                 first = begin % step * part + low
                 g = np.uintp((r * bins + k) * run + low - own)
-                for i in range(down.count[0, row]):
-                    line = b * pixels + down.cell[0, row, i] * width
-                    for j in range(across.count[0, col]):
-                        to = np.uintp((line + across.cell[0, col, j]) * channels + first)
-                        weight = down.weight[0, row, i] * across.weight[0, col, j]
-                        add(target, to, source, g, weight, np.uintp(high - low))
+                for i in range(nv):
+                    line = b * pixels + row_index[i] * width
+                    for j in range(nu):
+                        to = np.uintp((line + col_index[j]) * channels + first)
+                        add(target, to, source, g, row_weight[i] * col_weight[j], np.uintp(high - low))
 
 
 @jit.kernel

@@ -41,8 +41,8 @@ def pool(
     for m0 in range(0, len(order), most):
         many = min(most, len(order) - m0)
         for m in range(many):
-            lists.read(down, m, rows, order[m0 + m], cols.axis.shape[1], 0, bins, height)
-            lists.read(across, m, cols, order[m0 + m], 1, 0, bins, width)
+            lists.read(down, m, rows, order[m0 + m], cols.axis.shape[1], bins, height)
+            lists.read(across, m, cols, order[m0 + m], 1, bins, width)
         for k in range(start, stop):
             for c in range(run):
                 for m in range(many):

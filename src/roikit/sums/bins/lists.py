@@ -43,19 +43,19 @@ def entries(side, r, k, cells, index, weight):
 
 
 @jit.helper
-def read(lists, m, side, r, apart, start, stop, cells):
-    """Make bins start … stop of RoI r the lists' entry m. A side of fewer than all bins has one list for each of its
+def read(lists, m, side, r, apart, bins, cells):
+    """Make RoI r the lists' entry m. A side of fewer than all bins has one list for each of its
     own, which bins k div ``apart`` share in turns; of all bins, one that lies as the one before it, or as the one after
     that one's first place (the next column of a grid), has the same list."""
     n, last = 0, 0
-    if side.rule != TAPS and side.axis.shape[1] < lists.which.shape[1]:
+    if side.rule != TAPS and side.axis.shape[1] < bins:
         n = side.axis.shape[1]
         for i in range(n):
             lists.count[m, i] = entries(side, r, i, cells, lists.cell[m, i], lists.weight[m, i])
-        for k in range(start, stop):
+        for k in range(bins):
             lists.which[m, k] = k // apart % n
         return
-    for k in range(start, stop):
+    for k in range(bins):
         known = -1
         if side.rule != TAPS and n > 0:
             for guess in (last, (last + 1) % n):
@@ -69,3 +69,12 @@ def read(lists, m, side, r, apart, start, stop, cells):
             lists.count[m, known] = entries(side, r, k, cells, lists.cell[m, known], lists.weight[m, known])
         lists.which[m, k] = known
         last = known
+
+
+@jit.helper
+def copy(lists, k, index, weight):
+    """Bin k's list of the first RoI, into arrays that inner loops read fast; returns its length."""
+    i = lists.which[0, k]
+    for e in range(lists.count[0, i]):
+        index[e], weight[e] = lists.cell[0, i, e], lists.weight[0, i, e]
+    return lists.count[0, i]
