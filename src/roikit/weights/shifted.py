@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -84,18 +85,19 @@ class ShiftedBins(RegionWeights):
             axes = [axis.starts_and_sizes().reshape(count, each, 2) for axis, each in sides]
             numbers += [rows.number, cols.number, rows.samples, cols.samples]
             return bin_pool(maps, (), (batch, level, *axes, base), numbers)
-        row_taps, row_window, col_taps, col_window = self._taps(maps, bins)
+        row_taps, row_window, col_taps, col_window = self._taps([x.shape[2:] for x in maps], bins)
         return bin_tap_pool(maps, (row_taps, col_taps), (batch, level, row_window, col_window, base), numbers)
 
     def _regions(self, bins: int) -> tuple[int, int]:
         """Of one RoI, how many regions the rows are and how many the columns."""
         return self.grid if self.shared else (bins, bins)
 
-    def _taps(self, maps: list[Tensor], bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Taps [R, G·K, N] and windows [R, G·K, 2] of rows and of columns."""
+    def _taps(self, shapes: Sequence[Sequence[int]], bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps [R, G·K, N] and windows [R, G·K, 2] of rows and of columns, for maps of (H, W) cells."""
         level, taps, windows = self.rois.level, [], []
-        for axis, each, dim in zip((self.rows, self.cols), self._regions(bins), (2, 3), strict=True):
-            sizes = [x.shape[dim] for x in maps]
+        for axis, each, sizes in zip(
+            (self.rows, self.cols), self._regions(bins), zip(*shapes, strict=True), strict=True
+        ):
             found, window = axis.windowed_taps(own_side(sizes, level, each), max(sizes))
             taps.append(found.reshape(level.shape[0], each, max(sizes)))
             windows.append(window.reshape(level.shape[0], each, 2))
@@ -104,10 +106,8 @@ class ShiftedBins(RegionWeights):
 
     def dense(self, height: int, width: int) -> Tensor:
         """``Tensor[R, G, K, height, width]``; an output channel has its group's weights, on its own channels."""
-        count, parts = self.rois.batch.shape[0], self.grid[0] * self.grid[1]
-        taps = (self.rows.taps(height), self.cols.taps(width))
-        of_sides = zip(taps, self._regions(self.groups * parts), strict=True)
-        rows, cols = each_bin(self.groups * parts, *(one.reshape(count, each, one.shape[2]) for one, each in of_sides))
+        parts = self.grid[0] * self.grid[1]
+        rows, _, cols, _ = self._taps([(height, width)], self.groups * parts)
         dense = torch.einsum("rkv,rku->rkvu", rows, cols).unflatten(1, (self.groups, parts))
         if self.amplitude is not None:
             dense = dense * self.amplitude[:, None, :, None, None]

@@ -27,13 +27,7 @@ def _visits(where: Bins, levels: int) -> list[np.ndarray]:
 
 def _by_bin(grad: Tensor) -> np.ndarray:
     """[R, run, K] as a contiguous [R, K, run] array in the type of the sums."""
-    wide = grad.detach().to(sum_dtype(grad.dtype))
-    if not wide.is_contiguous():
-        return wide.transpose(1, 2).contiguous().numpy()
-    # Not by torch, whose threads would stay on the cores, waiting, while the kernels run.
-    found = memory.empty((wide.shape[0], wide.shape[2], wide.shape[1]), wide.dtype).numpy()
-    layout.swap(wide.numpy(), found)
-    return found
+    return layout.channels_last(grad[..., None])[:, :, 0]
 
 
 def pool(maps: Sequence[Tensor], where: Bins, last: bool) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import jit
-from ..entries import TAPS
 from ..loops import PAD, add, add4, dot, put, put4, zero
 from ..turned import flush, turning_room, upright
 from ..vector import fused, widen
@@ -103,7 +102,7 @@ def spread(
     down, across = lists.new(1, bins, capacity, grad), lists.new(1, bins, capacity, grad)
     row_index, col_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     row_weight, col_weight = np.empty(capacity, grad.dtype), np.empty(capacity, grad.dtype)
-    shared = rows.rule != TAPS and min(rows.axis.shape[1], cols.axis.shape[1]) < bins
+    shared = lists.is_shared(rows, bins) or lists.is_shared(cols, bins)
     part = channels // step
     blocks = (part + block - 1) // block
     pixels = height * width

@@ -43,12 +43,18 @@ def entries(side, r, k, cells, index, weight):
 
 
 @jit.helper
+def is_shared(side, bins):
+    """Whether bins share the rows or columns of a grid, which are fewer than they."""
+    return side.rule != TAPS and side.axis.shape[1] < bins
+
+
+@jit.helper
 def read(lists, m, side, r, apart, bins, cells):
-    """Make RoI r the lists' entry m. A side of fewer than all bins has one list for each of its
-    own, which bins k div ``apart`` share in turns; of all bins, one that lies as the one before it, or as the one after
-    that one's first place (the next column of a grid), has the same list."""
+    """Make RoI r the lists' entry m. A side that bins share has one list for each of its own, which bins k div
+    ``apart`` take in turns; of others, a bin that lies as the one before it, or as the one after that one's first place (the next
+    column of a grid), has the same list."""
     n, last = 0, 0
-    if side.rule != TAPS and side.axis.shape[1] < bins:
+    if is_shared(side, bins):
         n = side.axis.shape[1]
         for i in range(n):
             lists.count[m, i] = entries(side, r, i, cells, lists.cell[m, i], lists.weight[m, i])
