@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-warnings.filterwarnings("ignore")
+warnings.filterwarnings("ignore")  # mmdetection's dependencies warn of what is theirs, at every import
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from roikit.integrations.openmmlab import install  # noqa: E402  (quiet first)

@@ -51,7 +51,7 @@ def same(found, expected):
 
 @needs_fork
 @pytest.mark.timeout(60)
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what is tested
 def test_a_forked_child_computes(warm):
     child = os.fork()
     if not child:
@@ -74,7 +74,7 @@ def _in_child(queue):
 
 @needs_fork
 @pytest.mark.timeout(60)
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what is tested
 def test_a_multiprocessing_child_computes(warm):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -98,7 +98,7 @@ class Regions(torch.utils.data.Dataset):
 
 @needs_fork
 @pytest.mark.timeout(90)
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what is tested
 def test_data_loader_workers_compute(warm):
     loader = torch.utils.data.DataLoader(
         Regions(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60

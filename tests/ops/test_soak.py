@@ -63,7 +63,7 @@ def test_sixteen_threads_nested_with_changing_numbers(expected, threads):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of what is tested
 def test_children_forked_while_threads_work(expected):
     """A child forked in the middle of the others' kernels computes the same, and ends."""
     stop, wrong = threading.Event(), []

@@ -95,9 +95,8 @@ class ShiftedBins(RegionWeights):
     def _taps(self, shapes: Sequence[Sequence[int]], bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Taps [R, G·K, N] and windows [R, G·K, 2] of rows and of columns, for maps of (H, W) cells."""
         level, taps, windows = self.rois.level, [], []
-        for axis, each, sizes in zip(
-            (self.rows, self.cols), self._regions(bins), zip(*shapes, strict=True), strict=True
-        ):
+        sides = zip(*shapes, strict=True)
+        for axis, each, sizes in zip((self.rows, self.cols), self._regions(bins), sides, strict=True):
             found, window = axis.windowed_taps(own_side(sizes, level, each), max(sizes))
             taps.append(found.reshape(level.shape[0], each, max(sizes)))
             windows.append(window.reshape(level.shape[0], each, 2))
