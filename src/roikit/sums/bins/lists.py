@@ -51,8 +51,8 @@ def is_shared(side, bins):
 @jit.helper
 def read(lists, m, side, r, apart, bins, cells):
     """Make RoI r the lists' entry m. A side that bins share has one list for each of its own, which bins k div
-    ``apart`` take in turns; of others, a bin that lies as the one before it, or as the one after that one's first place (the next
-    column of a grid), has the same list."""
+    ``apart`` take in turns; of others, a bin that lies as the one before it, or as the one after that one's first place
+    (the next column of a grid), has the same list."""
     n, last = 0, 0
     if is_shared(side, bins):
         n = side.axis.shape[1]
